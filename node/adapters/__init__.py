@@ -1,0 +1,1 @@
+"""Real libraries behind the ports."""

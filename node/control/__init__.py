@@ -1,0 +1,1 @@
+"""The operator's surface: gRPC over a unix socket."""

@@ -1,0 +1,1 @@
+"""One round: codecs, robust rules, reduction, agreement."""

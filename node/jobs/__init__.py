@@ -1,0 +1,1 @@
+"""What to run: job manifests and the runner that drives a workload through rounds."""

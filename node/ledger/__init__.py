@@ -1,0 +1,1 @@
+"""What was done and what is agreed: the chain of certificates."""

@@ -1,0 +1,1 @@
+"""Who is here: signed peer records and the view of the swarm."""

@@ -1,0 +1,1 @@
+"""The global state: canonical parameters, outer optimizer, its Merkle root."""

@@ -1,0 +1,1 @@
+"""Virtual time, simulated ports and attacks: the real daemon under every fault."""
