@@ -1,0 +1,93 @@
+"""What a node says about itself, as plain values: the daemon fills it, control and CLI show it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from node.types import PeerId
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """One job as this node sees it now."""
+
+    job: str
+    """Job id, 64 hex digits."""
+    name: str
+    workload: str
+    state: str
+    """``waiting`` (no group yet), ``running``, ``done``, ``stopped`` or ``failed``."""
+    reason: str
+    """Why it is in this state, or why there is no group; empty while rounds close."""
+    round: int
+    """Round in progress, from 1."""
+    rounds: int
+    """Last round of the job."""
+    phase: str
+    """``train``, ``commit``, ``list``, ``scatter``, ``reduce``, ``vote``, ``sync`` or ``idle``."""
+    view: int
+    leader: str
+    """Peer id of the view's leader; empty while no round runs."""
+    electors: int
+    faulty_max: int
+    """f: liars that the electorate survives."""
+    loss: float | None
+    """This node's mean training loss of the last round."""
+    metrics: Mapping[str, float]
+    """Metrics of the last certified state that was evaluated."""
+    metrics_round: int
+    used: int
+    """Contributions in the last certificate."""
+    refused: Mapping[str, str]
+    """Peer id -> reason, of the last certificate."""
+    refusals: Mapping[str, int]
+    """Reason -> count, over all certified rounds."""
+    skips: int
+    """Rounds certified as SKIP."""
+    bytes_up: int
+    bytes_down: int
+    """Bytes of this job's messages since this node started, framing excluded."""
+    calls: int
+    """Calls made for this job since this node started."""
+    round_seconds: Sequence[float]
+    """Durations of the last certified rounds, newest last, at most 256."""
+    params: int
+    """Number of parameters, 0 before the worker has started."""
+    state_root: str
+    """Root of the last certified state, hex."""
+    artifacts: Sequence[str]
+    """Files written by the job on this machine."""
+
+
+@dataclass(frozen=True)
+class PeerStatus:
+    """One peer as this node sees it."""
+
+    peer: PeerId
+    addresses: Sequence[str]
+    connected: bool
+    score: float
+    """0 is neutral; protocol errors lower it (docs/protocol.md, "Scores")."""
+    expires_in_s: float
+    bytes_up: int
+    bytes_down: int
+    errors: Mapping[str, int] = field(default_factory=dict)
+    """Reason -> count of protocol errors seen from it."""
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """The whole node."""
+
+    peer: PeerId
+    version: str
+    addresses: Sequence[str]
+    """Full multiaddrs, ``/p2p/`` included: what others give to ``--join``."""
+    uptime_s: float
+    ready: bool
+    """Transport, discovery and every job's worker are up."""
+    membership: str
+    """One sentence: alone, how many peers, split noticed or healed."""
+    peers: Sequence[PeerStatus]
+    jobs: Sequence[JobStatus]
+    warnings: Sequence[str]
+    """Facts that an operator should know: golden vector failed, slot log lost, n <= 3."""
