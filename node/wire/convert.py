@@ -1,0 +1,438 @@
+"""Bytes <-> messages of the round: the only file that touches their protobuf classes.
+
+Every ``decode_*`` raises ``Malformed`` or ``TooLarge`` for bytes that are not a message in form:
+wrong lengths, counts, ranges or order. A decoded value is safe to hold; whether it is true is
+decided elsewhere. Ledger messages are in ``convert_ledger``.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from node.errors import Malformed, TooLarge
+from node.types import (
+    DIGEST_BYTES,
+    ELECTORS_MAX,
+    PUBLIC_KEY_BYTES,
+    SIGNATURE_BYTES,
+    Digest,
+    JobId,
+)
+from node.wire import exchange_pb2 as pb
+from node.wire.convert_ledger import (
+    certificate_from,
+    certificate_to,
+    digest,
+    parse,
+    prepared_from,
+    prepared_to,
+    reason,
+    rising,
+)
+from node.wire.limits import (
+    DECISION_BYTES_MAX,
+    EXPONENT_MAX,
+    FETCH_IDS_MAX,
+    PARTS_MAX,
+    PAYLOAD_BYTES_MAX,
+    ROUND_MAX,
+    SIGNED_BODY_BYTES_MAX,
+    SQUARE_NORM_MAX,
+    VIEW_MAX,
+)
+from node.wire.messages import (
+    Ack,
+    Commitment,
+    FetchReply,
+    FetchRequest,
+    Have,
+    ListMessage,
+    PartCommitment,
+    PartScreen,
+    Plan,
+    PrepareCertificate,
+    Proposal,
+    Results,
+    RoundBody,
+    RoundMessage,
+    Scatter,
+    Screens,
+    Signed,
+    Spread,
+    Vote,
+)
+
+KINDS = frozenset(
+    ("commit", "have", "list", "screen", "plan", "result", "propose", "prepare", "vote")
+)
+VOTE_BYTES = 4 + DIGEST_BYTES
+
+
+def _count(items: Sequence[object], most: int, what: str) -> None:
+    if len(items) > most:
+        raise TooLarge(f"{what}: {len(items)} entries, at most {most}")
+
+
+def _optional(data: bytes, what: str) -> bytes:
+    if len(data) not in (0, DIGEST_BYTES):
+        raise Malformed(f"{what}: {len(data)} bytes, 0 or {DIGEST_BYTES} expected")
+    return data
+
+
+def _view(value: int) -> int:
+    if value > VIEW_MAX:
+        raise TooLarge(f"view {value} above {VIEW_MAX}")
+    return value
+
+
+# Signed messages -------------------------------------------------------------------------------
+
+
+def _signed_to(signed: Signed) -> pb.Signed:
+    return pb.Signed(
+        kind=signed.kind, signer=signed.signer, body=signed.body, signature=signed.signature
+    )
+
+
+def _signed_from(message: pb.Signed, job: JobId, round_: int) -> Signed:
+    if message.kind not in KINDS:
+        raise Malformed("unknown kind of signed message")
+    if len(message.signer) != PUBLIC_KEY_BYTES or len(message.signature) != SIGNATURE_BYTES:
+        raise Malformed("signer or signature has a wrong length")
+    if len(message.body) > SIGNED_BODY_BYTES_MAX:
+        raise TooLarge(f"signed body of {len(message.body)} bytes")
+    return Signed(message.kind, job, round_, message.signer, message.body, message.signature)
+
+
+def _all_signed(
+    messages: Sequence[pb.Signed], job: JobId, round_: int, what: str
+) -> tuple[Signed, ...]:
+    _count(messages, ELECTORS_MAX, what)
+    return tuple(_signed_from(m, job, round_) for m in messages)
+
+
+def encode_signed(signed: Signed) -> bytes:
+    """Bytes for the slot log."""
+    return _signed_to(signed).SerializeToString()
+
+
+def decode_signed(data: bytes, job: JobId, round_: int) -> Signed:
+    """Inverse of ``encode_signed``."""
+    message = pb.Signed()
+    parse(message, data, SIGNED_BODY_BYTES_MAX + 1024)
+    return _signed_from(message, job, round_)
+
+
+# Bodies of signed messages ---------------------------------------------------------------------
+
+
+def encode_commitment(c: Commitment) -> bytes:
+    """Body of kind ``commit``."""
+    return pb.Commitment(
+        prev=c.prev,
+        state_root=c.state_root,
+        parts=[
+            pb.PartCommitment(leaf=p.leaf, square_norm=p.square_norm, exponent=p.exponent)
+            for p in c.parts
+        ],
+        steps=c.steps,
+        loss_micro=c.loss_micro,
+        local_before=c.local_before,
+        local_after=c.local_after,
+        beacon=c.beacon,
+        sketch_root=c.sketch_root,
+    ).SerializeToString()
+
+
+def decode_commitment(body: bytes) -> Commitment:
+    """Inverse of ``encode_commitment``, with every limit checked."""
+    m = pb.Commitment()
+    parse(m, body, 16 * 1024)
+    _count(m.parts, PARTS_MAX, "parts")
+    if not m.parts or m.steps < 1:
+        raise Malformed("a commitment needs at least one part and one step")
+    for p in m.parts:
+        if p.square_norm >= SQUARE_NORM_MAX or abs(p.exponent) > EXPONENT_MAX:
+            raise Malformed("square norm or exponent of a part is out of range")
+    return Commitment(
+        prev=digest(m.prev, "prev"),
+        state_root=digest(m.state_root, "state_root"),
+        parts=tuple(
+            PartCommitment(digest(p.leaf, "leaf"), p.square_norm, p.exponent) for p in m.parts
+        ),
+        steps=m.steps,
+        loss_micro=m.loss_micro,
+        local_before=_optional(m.local_before, "local_before"),
+        local_after=_optional(m.local_after, "local_after"),
+        beacon=_optional(m.beacon, "beacon"),
+        sketch_root=_optional(m.sketch_root, "sketch_root"),
+    )
+
+
+def _held_to(held: Iterable[tuple[int, Digest]]) -> list[pb.HeldCommitment]:
+    return [pb.HeldCommitment(elector=e, id=i) for e, i in held]
+
+
+def _held_from(held: Sequence[pb.HeldCommitment]) -> tuple[tuple[int, Digest], ...]:
+    rising([h.elector for h in held], ELECTORS_MAX, "held")
+    return tuple((h.elector, digest(h.id, "commitment id")) for h in held)
+
+
+def encode_have(h: Have) -> bytes:
+    """Body of kind ``have``."""
+    return pb.Have(
+        view=h.view,
+        held=_held_to(h.held),
+        prepared=prepared_to(h.prepared) if h.prepared else None,
+    ).SerializeToString()
+
+
+def decode_have(body: bytes) -> Have:
+    """Inverse of ``encode_have``."""
+    m = pb.Have()
+    parse(m, body, 32 * 1024)
+    prepared = prepared_from(m.prepared) if m.HasField("prepared") else None
+    return Have(_view(m.view), _held_from(m.held), prepared)
+
+
+def encode_list(value: ListMessage) -> bytes:
+    """Body of kind ``list``."""
+    return pb.List(
+        view=value.view,
+        wide=value.wide,
+        haves=[_signed_to(h) for h in value.haves],
+        commitments=_held_to(value.commitments),
+        equivocations=[
+            pb.Equivocation(first=_signed_to(a), second=_signed_to(b))
+            for a, b in value.equivocations
+        ],
+    ).SerializeToString()
+
+
+def decode_list(body: bytes, job: JobId, round_: int) -> ListMessage:
+    """Inverse of ``encode_list``."""
+    m = pb.List()
+    parse(m, body, SIGNED_BODY_BYTES_MAX)
+    _count(m.equivocations, ELECTORS_MAX, "equivocations")
+    return ListMessage(
+        view=_view(m.view),
+        wide=m.wide,
+        haves=_all_signed(m.haves, job, round_, "haves"),
+        commitments=_held_from(m.commitments),
+        equivocations=tuple(
+            (_signed_from(e.first, job, round_), _signed_from(e.second, job, round_))
+            for e in m.equivocations
+        ),
+    )
+
+
+def encode_screens(value: Screens) -> bytes:
+    """Body of kind ``screen``."""
+    return pb.Screens(
+        list_id=value.list_id,
+        screens=[
+            pb.PartScreen(
+                part=s.part,
+                rows=s.rows,
+                gram=s.gram,
+                complaints=[pb.Complaint(elector=e, reason=r) for e, r in s.complaints],
+            )
+            for s in value.screens
+        ],
+    ).SerializeToString()
+
+
+def decode_screens(body: bytes) -> Screens:
+    """Inverse of ``encode_screens``."""
+    m = pb.Screens()
+    parse(m, body, SIGNED_BODY_BYTES_MAX)
+    rising([s.part for s in m.screens], PARTS_MAX, "screens")
+    screens = []
+    for s in m.screens:
+        rising(s.rows, ELECTORS_MAX, "rows")
+        rising([c.elector for c in s.complaints], ELECTORS_MAX, "complaints")
+        if len(s.gram) != 8 * len(s.rows) * (len(s.rows) + 1) // 2:
+            raise Malformed("gram does not have the length that its rows demand")
+        complaints = tuple((c.elector, reason(c.reason)) for c in s.complaints)
+        screens.append(PartScreen(s.part, tuple(s.rows), s.gram, complaints))
+    return Screens(digest(m.list_id, "list_id"), tuple(screens))
+
+
+def encode_plan(value: Plan) -> bytes:
+    """Body of kind ``plan``."""
+    return pb.Plan(
+        list_id=value.list_id, screens=[_signed_to(s) for s in value.screens]
+    ).SerializeToString()
+
+
+def decode_plan(body: bytes, job: JobId, round_: int) -> Plan:
+    """Inverse of ``encode_plan``."""
+    m = pb.Plan()
+    parse(m, body, SIGNED_BODY_BYTES_MAX)
+    return Plan(digest(m.list_id, "list_id"), _all_signed(m.screens, job, round_, "screens"))
+
+
+def encode_results(value: Results) -> bytes:
+    """Body of kind ``result``."""
+    return pb.Results(
+        plan_id=value.plan_id, results=[pb.PartResult(part=p, root=r) for p, r in value.results]
+    ).SerializeToString()
+
+
+def decode_results(body: bytes) -> Results:
+    """Inverse of ``encode_results``."""
+    m = pb.Results()
+    parse(m, body, 16 * 1024)
+    rising([r.part for r in m.results], PARTS_MAX, "results")
+    return Results(
+        digest(m.plan_id, "plan_id"), tuple((r.part, digest(r.root, "root")) for r in m.results)
+    )
+
+
+def encode_proposal(value: Proposal) -> bytes:
+    """Body of kind ``propose``."""
+    return pb.Proposal(
+        view=value.view,
+        decision=value.decision,
+        plan_id=value.plan_id or b"",
+        results=[_signed_to(s) for s in value.results],
+        haves=[_signed_to(s) for s in value.haves],
+        prepared=prepared_to(value.prepared) if value.prepared else None,
+    ).SerializeToString()
+
+
+def decode_proposal(body: bytes, job: JobId, round_: int) -> Proposal:
+    """Inverse of ``encode_proposal``."""
+    m = pb.Proposal()
+    parse(m, body, SIGNED_BODY_BYTES_MAX)
+    if len(m.decision) > DECISION_BYTES_MAX:
+        raise TooLarge(f"decision of {len(m.decision)} bytes")
+    return Proposal(
+        view=_view(m.view),
+        decision=m.decision,
+        plan_id=digest(m.plan_id, "plan_id") if m.plan_id else None,
+        results=_all_signed(m.results, job, round_, "results"),
+        haves=_all_signed(m.haves, job, round_, "haves"),
+        prepared=prepared_from(m.prepared) if m.HasField("prepared") else None,
+    )
+
+
+def encode_vote(vote: Vote) -> bytes:
+    """Body of kinds ``prepare`` and ``vote``: fixed, so that a certificate need not repeat it."""
+    return vote.view.to_bytes(4, "big") + vote.decision_id
+
+
+def decode_vote(body: bytes) -> Vote:
+    """Inverse of ``encode_vote``."""
+    if len(body) != VOTE_BYTES:
+        raise Malformed(f"a vote has {VOTE_BYTES} bytes, not {len(body)}")
+    return Vote(_view(int.from_bytes(body[:4], "big")), Digest(body[4:]))
+
+
+# Envelopes -------------------------------------------------------------------------------------
+
+
+def _parts_to(parts: Iterable[tuple[int, bytes]]) -> list[pb.PartBytes]:
+    return [pb.PartBytes(part=p, data=data) for p, data in parts]
+
+
+def _parts_from(parts: Sequence[pb.PartBytes]) -> tuple[tuple[int, bytes], ...]:
+    rising([p.part for p in parts], PARTS_MAX, "parts")
+    return tuple((p.part, p.data) for p in parts)
+
+
+def encode_round(message: RoundMessage) -> bytes:
+    """Bytes of one "round/1" request."""
+    m = pb.RoundMessage(job=message.job, round=message.round, prev=message.prev)
+    body = message.body
+    if isinstance(body, Signed):
+        m.signed.CopyFrom(_signed_to(body))
+    elif isinstance(body, Scatter):
+        m.scatter.commitment.CopyFrom(_signed_to(body.commitment))
+        m.scatter.parts.extend(_parts_to(body.parts))
+    elif isinstance(body, Spread):
+        m.spread.plan_id = body.plan_id
+        m.spread.parts.extend(_parts_to(body.parts))
+        if body.result:
+            m.spread.result.CopyFrom(_signed_to(body.result))
+    elif isinstance(body, PrepareCertificate):
+        m.prepared.CopyFrom(prepared_to(body))
+    else:
+        m.certificate.CopyFrom(certificate_to(body))
+    return m.SerializeToString()
+
+
+def decode_round(data: bytes) -> RoundMessage:
+    """Inverse of ``encode_round``; ``data`` is peer input of at most PAYLOAD_BYTES_MAX."""
+    m = pb.RoundMessage()
+    parse(m, data, PAYLOAD_BYTES_MAX)
+    job = JobId(digest(m.job, "job"))
+    round_ = check_round(m.round)
+    which = m.WhichOneof("body")
+    body: RoundBody
+    if which == "signed":
+        body = _signed_from(m.signed, job, round_)
+    elif which == "scatter":
+        commitment = _signed_from(m.scatter.commitment, job, round_)
+        body = Scatter(commitment, _parts_from(m.scatter.parts))
+    elif which == "spread":
+        result = m.spread.HasField("result")
+        body = Spread(
+            digest(m.spread.plan_id, "plan_id"),
+            _parts_from(m.spread.parts),
+            _signed_from(m.spread.result, job, round_) if result else None,
+        )
+    elif which == "prepared":
+        body = prepared_from(m.prepared)
+    elif which == "certificate":
+        body = certificate_from(m.certificate)
+    else:
+        raise Malformed("a round message without a body")
+    return RoundMessage(job, round_, digest(m.prev, "prev"), body)
+
+
+def check_round(value: int) -> int:
+    """Round numbers run from 1 to ROUND_MAX."""
+    if not 1 <= value <= ROUND_MAX:
+        raise Malformed(f"round {value} is out of range")
+    return value
+
+
+def encode_ack(ack: Ack) -> bytes:
+    """Reply to "round/1"."""
+    return pb.Ack(round=ack.round, prev=ack.prev).SerializeToString()
+
+
+def decode_ack(data: bytes) -> Ack:
+    """Inverse of ``encode_ack``."""
+    m = pb.Ack()
+    parse(m, data, 128)
+    return Ack(check_round(m.round), digest(m.prev, "prev"))
+
+
+def encode_fetch(request: FetchRequest) -> bytes:
+    """Request of "fetch/1"."""
+    return pb.FetchRequest(
+        job=request.job, round=request.round, ids=list(request.ids)
+    ).SerializeToString()
+
+
+def decode_fetch(data: bytes) -> FetchRequest:
+    """Inverse of ``encode_fetch``."""
+    m = pb.FetchRequest()
+    parse(m, data, 4096)
+    _count(m.ids, FETCH_IDS_MAX, "ids")
+    ids = tuple(digest(i, "id") for i in m.ids)
+    return FetchRequest(JobId(digest(m.job, "job")), check_round(m.round), ids)
+
+
+def encode_fetched(reply: FetchReply) -> bytes:
+    """Reply of "fetch/1"."""
+    return pb.FetchReply(
+        signed=[_signed_to(s) for s in reply.signed], parts=_parts_to(reply.parts)
+    ).SerializeToString()
+
+
+def decode_fetched(data: bytes, job: JobId, round_: int) -> FetchReply:
+    """Inverse of ``encode_fetched``."""
+    m = pb.FetchReply()
+    parse(m, data, PAYLOAD_BYTES_MAX)
+    return FetchReply(_all_signed(m.signed, job, round_, "signed"), _parts_from(m.parts))

@@ -1,0 +1,21 @@
+"""Largest accepted sizes, in bytes unless the name says otherwise. docs/protocol.md lists them."""
+
+PARTS_MAX = 64
+"""Parts of an update, and results of a round."""
+PAYLOAD_BYTES_MAX = 256 * 1024 * 1024
+"""One round message with its parts."""
+SIGNED_BODY_BYTES_MAX = 8 * 1024 * 1024
+"""Body of one signed message: a plan of 64 electors stays below it."""
+DECISION_BYTES_MAX = 64 * 1024
+REASON_BYTES_MAX = 32
+FETCH_IDS_MAX = 64
+CHAIN_CERTIFICATES_MAX = 64
+CHAIN_REPLY_BYTES_MAX = CHAIN_CERTIFICATES_MAX * (DECISION_BYTES_MAX + 8 * 1024)
+STATE_CHUNKS_MAX = 65_536
+"""Chunks of one state: 16 GiB at 256 KiB each."""
+CHUNKS_ASKED_MAX = 4096
+SQUARE_NORM_MAX = 2**53
+EXPONENT_MAX = 200
+"""Largest magnitude of a row's power-of-two scale."""
+ROUND_MAX = 2**48
+VIEW_MAX = 2**31 - 1
