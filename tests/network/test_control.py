@@ -11,7 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from node.control.client import ControlClient, NoNode, NodeRefused
+from node.control.client import ControlClient, NodeRefused, NoNode
 from node.control.server import ControlServer, DataFolderLock
 from node.errors import ConfigError, Unavailable, WorkerFailed
 from node.observe.status import JobStatus, NodeStatus, PeerStatus
@@ -130,11 +130,11 @@ async def test_a_job_is_submitted_with_its_overrides(table: Table, tmp_path: Pat
 
 
 async def test_errors_keep_their_family_and_text(table: Table, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="^the manifest says nothing$"):
+    with pytest.raises(ConfigError, match=r"^the manifest says nothing$"):
         await ask(tmp_path, "submit", "bad")
-    with pytest.raises(Unavailable, match="^the worker does not answer$"):
+    with pytest.raises(Unavailable, match=r"^the worker does not answer$"):
         await ask(tmp_path, "submit", "later")
-    with pytest.raises(NodeRefused, match="^its worker is dead$"):
+    with pytest.raises(NodeRefused, match=r"^its worker is dead$"):
         await ask(tmp_path, "stop_job", JOB.job)
 
 
