@@ -1,0 +1,294 @@
+"""A job's manifest: TOML of its author -> canonical bytes -> job id -> signed by its proposer.
+
+Implements docs/protocol.md, "Manifest". The job id is a hash of the canonical bytes, so all that
+decides how a job runs, its first electorate included, is inside them.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from blake3 import blake3
+from google.protobuf.message import DecodeError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from node.config import Many, Settings, build, read_toml
+from node.errors import BadSignature, Malformed, TooLarge
+from node.identity import Signer, Verifier, peer_id_of, public_key_of, verify
+from node.types import ELECTORS_MAX, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, JobId, PeerId
+from node.wire import peer_pb2
+
+MANIFEST_BYTES_MAX = 64 * 1024
+"""Largest canonical manifest, in bytes."""
+SIGNED_MANIFEST_BYTES_MAX = MANIFEST_BYTES_MAX + 256
+"""Largest encoded ``SignedManifest``, in bytes."""
+SIGNATURE_KIND = "manifest"
+
+_DOMAIN = b"artel/1 job\0"
+_DEPTH_MAX = 8
+_KEY_CHARS_MAX = 64
+_INT_MAX = 2**63 - 1
+_NAME = r"^[a-z][a-z0-9_]{0,31}\z"
+_OPTIONAL_NAME = r"^([a-z][a-z0-9_]{0,31})?\z"
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """Return ``value`` if JSON says it exactly: bool, int, float, str, lists and tables of them."""
+    if depth > _DEPTH_MAX:
+        raise ValueError(f"tables may be nested {_DEPTH_MAX} deep")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not 0 < len(key) <= _KEY_CHARS_MAX or not key.isascii() or not key.isprintable():
+                raise ValueError(f"a key has 1 to {_KEY_CHARS_MAX} printable ASCII characters")
+            _plain(inner, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _plain(inner, depth + 1)
+    elif isinstance(value, str):
+        value.encode()  # UnicodeEncodeError is a ValueError: no lone surrogates.
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError("a number must be finite")
+    elif isinstance(value, int):
+        if abs(value) > _INT_MAX:
+            raise ValueError("an integer must fit in 64 bits")
+    else:
+        raise ValueError(f"a {type(value).__name__} cannot be a workload setting")
+    return value
+
+
+def _peer(text: str) -> str:
+    try:
+        public_key_of(text)
+    except Malformed as error:
+        raise ValueError(f"{text[:80]!r} is not a peer id (12D3KooW...)") from error
+    return text
+
+
+class JobSection(Settings):
+    """What is trained."""
+
+    name: str = Field(pattern=r"^[a-z0-9-]{1,64}\z")
+    """For people; the job id identifies."""
+    workload: str = Field(pattern=r"^[a-z0-9_-]{1,64}\z")
+    """Name in the entry-point group ``artel.workloads``."""
+    seed: int = Field(default=0, ge=0, le=_INT_MAX)
+    """Seeds the first parameters and the order of the data."""
+    rounds: int = Field(ge=1, le=10**7)
+    """The last round; the job is done when it is certified."""
+
+
+class RoundSection(Settings):
+    """How long the phases of a round last. Seconds are of each node's own clock."""
+
+    steps: int = Field(default=20, ge=1, le=10**6)
+    """Nominal local steps of a round."""
+    train_s_max: float = Field(default=60.0, ge=0.01, le=86400.0)
+    """Training stops then, whatever was done."""
+    commit_s_min: float = Field(default=0.05, ge=0.001, le=3600.0)
+    commit_s_max: float = Field(default=30.0, ge=0.001, le=3600.0)
+    """Clamp of the wait for the others' commitments after one's own."""
+    view_s_min: float = Field(default=1.0, ge=0.01, le=3600.0)
+    view_s_max: float = Field(default=60.0, ge=0.01, le=3600.0)
+    """Clamp of the adaptive base T of a view's timer."""
+    call_s_max: float = Field(default=10.0, ge=0.01, le=3600.0)
+    """Longest wait for the reply to one call."""
+    group_min: int = Field(default=1, ge=1, le=ELECTORS_MAX)
+    """Least contributions of a round; with fewer it is skipped."""
+    artifacts_every: int = Field(default=0, ge=0, le=10**7)
+    """Rounds between artifacts; 0: only at the end."""
+    evaluate_every: int = Field(default=1, ge=1, le=10**7)
+    """Rounds between evaluations."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "RoundSection":
+        if self.commit_s_min > self.commit_s_max or self.view_s_min > self.view_s_max:
+            raise ValueError("commit_s_min and view_s_min must not be above their _max")
+        return self
+
+
+class ExchangeSection(Settings):
+    """How updates are encoded and combined. Names are those of the node's registries."""
+
+    codec: str = Field(default="int8", pattern=_NAME)
+    result_codec: str = Field(default="", pattern=_OPTIONAL_NAME)
+    """Codec of the results; empty: as ``codec``."""
+    rule: str = Field(default="centered_clip", pattern=_NAME)
+    rule_small: str = Field(default="trimmed_mean", pattern=_NAME)
+    """Rule where there are fewer contributions than ``rule`` is defined for."""
+    replicas: int = Field(default=0, ge=0, le=ELECTORS_MAX)
+    """Reducers of each part; 0: min(f + 1, 3)."""
+
+
+class OuterSection(Settings):
+    """The outer optimizer, which applies the aggregate to the global state."""
+
+    lr: float = Field(default=1.0, gt=0.0, le=100.0)
+    momentum: float = Field(default=0.0, ge=0.0, lt=1.0)
+    nesterov: bool = True
+
+
+class ElectorateSection(Settings):
+    """Who votes."""
+
+    founders: Many[Annotated[str, AfterValidator(_peer)]] = Field(
+        default=(), max_length=ELECTORS_MAX
+    )
+    """E_1, peer ids. Empty: the proposer alone, written in when the manifest is signed."""
+    admission: Literal["list"] = "list"
+    """``list``: the founders and nobody else."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "ElectorateSection":
+        if len(set(self.founders)) != len(self.founders):
+            raise ValueError("founders must not repeat")
+        return self
+
+
+class JobManifest(Settings):
+    """Everything that decides how a job runs. Its tables must not be changed in place."""
+
+    job: JobSection
+    workload: Annotated[dict[str, Any], AfterValidator(_plain)] = Field(default_factory=dict)
+    """Settings that the workload checks itself: JSON values, at most 8 deep."""
+    round: RoundSection = RoundSection()
+    exchange: ExchangeSection = ExchangeSection()
+    outer: OuterSection = OuterSection()
+    electorate: ElectorateSection = ElectorateSection()
+
+    @model_validator(mode="after")
+    def _small(self) -> "JobManifest":
+        if len(canonical_bytes(self)) > MANIFEST_BYTES_MAX:
+            raise ValueError(f"a manifest has at most {MANIFEST_BYTES_MAX} canonical bytes")
+        return self
+
+
+def parse_manifest(
+    toml_text: str, overrides: Mapping[str, str], source: str = "manifest"
+) -> JobManifest:
+    """Parse a job file.
+
+    Args:
+        toml_text: The file's text.
+        overrides: ``round.steps`` -> text, parsed as a TOML value, else taken as a string.
+        source: Names the file in errors.
+
+    Raises:
+        ConfigError: lists every problem.
+    """
+    return build(JobManifest, read_toml(toml_text, overrides, source), source)
+
+
+def canonical_bytes(manifest: JobManifest) -> bytes:
+    """The one spelling of a manifest: JSON, all fields, sorted keys, no spaces, ASCII."""
+    text = json.dumps(manifest.model_dump(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return text.encode("ascii")
+
+
+def manifest_from_canonical(raw: bytes) -> JobManifest:
+    """Read canonical bytes, which a peer may have written.
+
+    Raises:
+        TooLarge: above MANIFEST_BYTES_MAX.
+        Malformed: not a manifest, or another spelling of one.
+    """
+    if len(raw) > MANIFEST_BYTES_MAX:
+        raise TooLarge(f"a manifest has at most {MANIFEST_BYTES_MAX} bytes")
+    try:
+        manifest = JobManifest.model_validate(json.loads(raw.decode("ascii")))
+    # json nests by recursion, so 64 KiB of "[" end in RecursionError.
+    except (ValueError, ValidationError, RecursionError) as error:
+        raise Malformed(f"not a manifest: {str(error)[:500]}") from error
+    if canonical_bytes(manifest) != raw:
+        raise Malformed("the manifest is not in canonical form")
+    return manifest
+
+
+def job_id(raw: bytes) -> JobId:
+    """The id of the job whose canonical manifest is ``raw``: BLAKE3 with its own prefix."""
+    return JobId(blake3(_DOMAIN + raw).digest())
+
+
+def with_founders(manifest: JobManifest, founders: Sequence[PeerId]) -> JobManifest:
+    """The manifest with ``founders``, sorted, as its first electorate.
+
+    Raises:
+        ValueError: a peer id is none, repeats, or there are more than ELECTORS_MAX.
+    """
+    tables = manifest.model_dump()
+    tables["electorate"]["founders"] = sorted(founders)
+    return JobManifest.model_validate(tables)
+
+
+@dataclass(frozen=True)
+class SignedManifest:
+    """A manifest whose founders are named, as its proposer signed it."""
+
+    raw: bytes
+    """Canonical bytes."""
+    proposer: bytes
+    """Public key, 32 bytes."""
+    signature: bytes
+    """Of kind ``manifest`` on ``raw`` under the job id, 64 bytes."""
+    manifest: JobManifest
+    """``raw``, parsed."""
+
+    @property
+    def job_id(self) -> JobId:
+        """Id of the job."""
+        return job_id(self.raw)
+
+    @property
+    def founders(self) -> tuple[PeerId, ...]:
+        """E_1, as listed."""
+        return tuple(PeerId(peer) for peer in self.manifest.electorate.founders)
+
+    def encode(self) -> bytes:
+        """Bytes of the wire message."""
+        return peer_pb2.SignedManifest(
+            manifest=self.raw, proposer=self.proposer, signature=self.signature
+        ).SerializeToString(deterministic=True)
+
+
+def sign_manifest(manifest: JobManifest, signer: Signer) -> SignedManifest:
+    """Propose ``manifest``; without founders, the proposer becomes the only one.
+
+    The founders are written in before hashing: were they left to the signature, two proposers of
+    the same bytes would share one job id and disagree on who votes.
+    """
+    if not manifest.electorate.founders:
+        manifest = with_founders(manifest, [signer.peer_id])
+    raw = canonical_bytes(manifest)
+    signature = signer.sign(SIGNATURE_KIND, job_id(raw), 0, raw)
+    return SignedManifest(raw, signer.public_key, signature, manifest)
+
+
+def decode_signed_manifest(encoded: bytes, verifier: Verifier = verify) -> SignedManifest:
+    """Read and verify a proposal that a peer may have written.
+
+    Raises:
+        TooLarge: above SIGNED_MANIFEST_BYTES_MAX.
+        Malformed: not a proposal, not canonical, or its founders are not named.
+        BadSignature: the proposer did not sign it.
+    """
+    if len(encoded) > SIGNED_MANIFEST_BYTES_MAX:
+        raise TooLarge(f"a signed manifest has at most {SIGNED_MANIFEST_BYTES_MAX} bytes")
+    try:
+        wire = peer_pb2.SignedManifest.FromString(encoded)
+    except DecodeError as error:
+        raise Malformed("not a signed manifest") from error
+    if len(wire.proposer) != PUBLIC_KEY_BYTES or len(wire.signature) != SIGNATURE_BYTES:
+        raise Malformed("a signed manifest has a key of 32 and a signature of 64 bytes")
+    if len(wire.manifest) > MANIFEST_BYTES_MAX:
+        raise TooLarge(f"a manifest has at most {MANIFEST_BYTES_MAX} bytes")
+    # The signature first: parsing costs more, and only the proposer's bytes deserve it.
+    if not verifier(
+        wire.proposer, SIGNATURE_KIND, job_id(wire.manifest), 0, wire.manifest, wire.signature
+    ):
+        raise BadSignature("the manifest's signature does not verify", peer_id_of(wire.proposer))
+    manifest = manifest_from_canonical(wire.manifest)
+    if not manifest.electorate.founders:
+        raise Malformed("a signed manifest names its founders")
+    return SignedManifest(wire.manifest, wire.proposer, wire.signature, manifest)
