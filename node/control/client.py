@@ -1,6 +1,6 @@
 """Asks a running node, from a process that imports neither torch nor hivemind."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -62,13 +62,13 @@ class ControlClient:
         reply = self._call(self._stub.Identity, pb.IdentityRequest())
         return reply.peer, tuple(reply.addresses), reply.version
 
-    def submit(self, manifest_toml: str, overrides: Sequence[str] = ()) -> str:
+    def submit(self, manifest_toml: str, overrides: Mapping[str, str]) -> str:
         """Give the node a job; the job's id, hex.
 
         Raises:
             ConfigError: the manifest cannot work; the text says why.
         """
-        request = pb.SubmitJobRequest(manifest_toml=manifest_toml, overrides=overrides)
+        request = pb.SubmitJobRequest(manifest_toml=manifest_toml, overrides=dict(overrides))
         return str(self._call(self._stub.SubmitJob, request).job)
 
     def list_jobs(self) -> Sequence[JobStatus]:

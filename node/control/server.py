@@ -6,7 +6,7 @@ Needs a daemon with the five calls of ``Controlled``; knows nothing else of the 
 import asyncio
 import fcntl
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeVar
 
@@ -36,7 +36,7 @@ class Controlled(Protocol):
         """The whole node now."""
         ...
 
-    async def submit(self, manifest_toml: str, overrides: Sequence[str] = ()) -> str:
+    async def submit(self, manifest_toml: str, overrides: Mapping[str, str]) -> str:
         """Serve a job; its id, hex."""
         ...
 
@@ -165,7 +165,7 @@ class _Control:
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Context) -> pb.SubmitJobReply:
         job = await _guard(
-            context, self._daemon.submit(request.manifest_toml, list(request.overrides))
+            context, self._daemon.submit(request.manifest_toml, dict(request.overrides))
         )
         return pb.SubmitJobReply(job=job)
 

@@ -44,11 +44,18 @@ class IdentityReply(_message.Message):
 
 class SubmitJobRequest(_message.Message):
     __slots__ = ("manifest_toml", "overrides")
+    class OverridesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     MANIFEST_TOML_FIELD_NUMBER: _ClassVar[int]
     OVERRIDES_FIELD_NUMBER: _ClassVar[int]
     manifest_toml: str
-    overrides: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, manifest_toml: _Optional[str] = ..., overrides: _Optional[_Iterable[str]] = ...) -> None: ...
+    overrides: _containers.ScalarMap[str, str]
+    def __init__(self, manifest_toml: _Optional[str] = ..., overrides: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class SubmitJobReply(_message.Message):
     __slots__ = ("job",)

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import stat
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import grpc
@@ -74,13 +74,13 @@ class Table:
     """A daemon whose answers are fixed, and which remembers its orders."""
 
     def __init__(self) -> None:
-        self.orders: list[tuple[str, ...]] = []
+        self.orders: list[tuple[object, ...]] = []
 
     def status(self) -> NodeStatus:
         return NODE
 
-    async def submit(self, manifest_toml: str, overrides: Sequence[str] = ()) -> str:
-        self.orders.append((manifest_toml, *overrides))
+    async def submit(self, manifest_toml: str, overrides: Mapping[str, str]) -> str:
+        self.orders.append((manifest_toml, *overrides.items()))
         if manifest_toml == "bad":
             raise ConfigError("the manifest says nothing")
         if manifest_toml == "later":
@@ -125,22 +125,22 @@ async def test_every_field_of_a_status_survives_the_wire(table: Table, tmp_path:
 
 
 async def test_a_job_is_submitted_with_its_overrides(table: Table, tmp_path: Path) -> None:
-    assert await ask(tmp_path, "submit", "manifest", ["a.b=1"]) == JOB.job
-    assert table.orders == [("manifest", "a.b=1")]
+    assert await ask(tmp_path, "submit", "manifest", {"a.b": "1"}) == JOB.job
+    assert table.orders == [("manifest", ("a.b", "1"))]
 
 
 async def test_errors_keep_their_family_and_text(table: Table, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^the manifest says nothing$"):
-        await ask(tmp_path, "submit", "bad")
+        await ask(tmp_path, "submit", "bad", {})
     with pytest.raises(Unavailable, match=r"^the worker does not answer$"):
-        await ask(tmp_path, "submit", "later")
+        await ask(tmp_path, "submit", "later", {})
     with pytest.raises(NodeRefused, match=r"^its worker is dead$"):
         await ask(tmp_path, "stop_job", JOB.job)
 
 
 async def test_a_request_above_the_limit_is_refused_unread(table: Table, tmp_path: Path) -> None:
     with pytest.raises(NodeRefused):
-        await ask(tmp_path, "submit", "x" * (2 << 20))
+        await ask(tmp_path, "submit", "x" * (2 << 20), {})
     assert table.orders == []
 
 
