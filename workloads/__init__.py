@@ -1,1 +1,1 @@
-"""Jobs that a swarm trains together. Each is found through the entry-point group ``artel.workloads``."""
+"""Jobs that a swarm trains together, found through the entry-point group ``artel.workloads``."""

@@ -1,0 +1,145 @@
+"""What a job plug-in implements, and how one is found.
+
+A workload is a class in the entry-point group ``artel.workloads``. A node runs it in a process of
+its own and hands it flat float32 vectors; it never sees a peer, a clock or a network.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+FloatVector = npt.NDArray[np.float32]
+
+Clock = Callable[[], float]
+"""Seconds of a clock that never goes back; its origin means nothing."""
+
+ENTRY_POINT_GROUP = "artel.workloads"
+
+
+class WorkloadError(ValueError):
+    """A workload cannot run with what it was given; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What one round of local steps gave."""
+
+    update: FloatVector
+    """(params before - params after) * steps / steps_done. Shape [d]."""
+    steps_done: int
+    """Between ceil(steps / 4) and ``steps``."""
+    loss: float
+    """Mean training loss of the steps done; not finite if the replica diverged."""
+
+
+class Workload(Protocol):
+    """One job's model and data, on one machine.
+
+    It holds a *replica*: a working copy of the parameters on the device, with the inner
+    optimiser's state, which lives from round to round. It draws all randomness from its
+    arguments and leaves the global generators of torch, numpy and ``random`` alone.
+    """
+
+    def __init__(self, config: Mapping[str, Any], seed: int, device: str = "cpu") -> None:
+        """Check ``config`` (from a job manifest) and prepare the data.
+
+        Args:
+            config: The manifest's ``[workload]`` table. Unknown keys are refused.
+            seed: The job's seed, at least 0: decides the first parameters.
+            device: "auto", "cpu", "cuda" or "cuda:N".
+
+        Raises:
+            WorkloadError: The config or the device cannot work.
+        """
+        ...
+
+    @property
+    def shapes(self) -> Sequence[tuple[str, tuple[int, ...]]]:
+        """Names and shapes of the parameters, in the order in which the flat vector holds them."""
+        ...
+
+    def initial(self) -> FloatVector:
+        """The job's first parameters: the same bits on every machine. Shape [d]."""
+        ...
+
+    def train(
+        self,
+        params: FloatVector,
+        *,
+        round_: int,
+        rounds: int,
+        data_seed: bytes,
+        steps: int,
+        deadline_s: float,
+        continued: bool,
+        clock: Clock,
+    ) -> TrainResult:
+        """Take local steps and say how far they went.
+
+        Args:
+            params: Where the steps start. Shape [d].
+            round_: This round, from 1, for the learning-rate schedule.
+            rounds: The job's last round.
+            data_seed: Step ``k`` draws its data with ``step_rng(data_seed, k)`` and from
+                nothing else, so that an auditor can replay it.
+            steps: Nominal steps, at least 1.
+            deadline_s: Stop after this long, but not before ceil(steps / 4) steps.
+            continued: Go on from where the replica stands instead of from ``params``; the
+                update is relative to ``params`` all the same.
+            clock: Read before the first step and after each one.
+
+        Raises:
+            WorkloadError: An argument is out of range.
+        """
+        ...
+
+    def evaluate(self, params: FloatVector) -> dict[str, float]:
+        """Metrics of ``params`` by name; the replica stays as it is."""
+        ...
+
+    def artifacts(self, params: FloatVector, folder: Path) -> list[Path]:
+        """Write what is worth seeing into ``folder``, each file atomically; the paths written."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the inner optimiser's state, as after a resync."""
+        ...
+
+
+def step_rng(data_seed: bytes, step: int) -> np.random.Generator:
+    """The generator from which step ``step`` of a round draws its data.
+
+    Args:
+        data_seed: The round's and peer's seed, 1 to 64 bytes.
+        step: From 0.
+    """
+    digest = hashlib.blake2b(step.to_bytes(8, "big"), key=data_seed, digest_size=16).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
+
+
+def load(name: str) -> type[Workload]:
+    """The workload class that an installed package publishes under ``name``.
+
+    Raises:
+        WorkloadError: No package does, or its module cannot be imported.
+    """
+    found = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    if name not in found:
+        known = ", ".join(sorted(found)) or "none"
+        raise WorkloadError(
+            f"no workload {name!r} is installed here (there is: {known}); install the package "
+            f"that publishes it under the entry-point group {ENTRY_POINT_GROUP!r}"
+        )
+    try:
+        return cast(type[Workload], found[name].load())
+    except (ImportError, AttributeError) as error:
+        raise WorkloadError(
+            f"workload {name!r} is installed as {found[name].value} but does not load ({error}); "
+            "reinstall the package that publishes it"
+        ) from error

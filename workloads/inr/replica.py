@@ -1,0 +1,58 @@
+"""A working copy of the parameters on the device, and the Adam that moves it."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workloads.api import FloatVector
+from workloads.inr.network import Shapes
+
+
+def split(flat: Tensor, shapes: Shapes) -> tuple[Tensor, ...]:
+    """Views of a flat vector, one for each shape."""
+    sizes = [math.prod(shape) for _, shape in shapes]
+    pieces = torch.split(flat, sizes)
+    return tuple(piece.view(shape) for piece, (_, shape) in zip(pieces, shapes, strict=True))
+
+
+class Replica:
+    """Parameters and gradients as two flat vectors: an Adam step is a few operations on each.
+
+    The layers' tensors are views, and autograd adds into their gradients in place.
+    """
+
+    def __init__(self, shapes: Shapes, device: torch.device) -> None:
+        count = sum(math.prod(shape) for _, shape in shapes)
+        self._flat = torch.zeros(count, device=device)
+        self._flat.grad = torch.zeros(count, device=device)
+        self.tensors: Sequence[Tensor] = split(self._flat, shapes)
+        """The layers' parameters, as ``shapes`` lists them."""
+        for tensor, grad in zip(self.tensors, split(self._flat.grad, shapes), strict=True):
+            tensor.requires_grad_(True)
+            tensor.grad = grad
+        self.reset()
+
+    def reset(self) -> None:
+        """Start Adam afresh; the parameters stay."""
+        self._adam = torch.optim.Adam([self._flat], fused=True)
+
+    def write(self, params: FloatVector) -> None:
+        """Set the parameters."""
+        with torch.no_grad():
+            self._flat.copy_(torch.from_numpy(np.array(params)))
+
+    def read(self) -> FloatVector:
+        """A copy of the parameters."""
+        values: FloatVector = self._flat.detach().to("cpu", copy=True).numpy()
+        return values
+
+    def step(self, loss: Tensor, lr: float) -> None:
+        """One Adam step down the gradient of ``loss``."""
+        assert self._flat.grad is not None
+        self._flat.grad.zero_()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._adam.param_groups[0]["lr"] = lr
+        self._adam.step()

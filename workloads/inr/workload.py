@@ -1,0 +1,163 @@
+"""An image job: local steps, metrics and pictures."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workloads.api import Clock, FloatVector, TrainResult, WorkloadError, step_rng
+from workloads.inr import image, network, pictures
+from workloads.inr.config import InrConfig
+from workloads.inr.replica import Replica, split
+
+PIXELS_PER_PASS = 1 << 16
+"""Pixels that an evaluation computes at a time, to bound its memory."""
+
+
+class InrWorkload:
+    """Fits a network from coordinates to colour; see ``workloads.api.Workload``."""
+
+    def __init__(self, config: Mapping[str, Any], seed: int, device: str = "cpu") -> None:
+        """Check the config, load the picture, make a replica with the initial parameters.
+
+        Raises:
+            WorkloadError: The config, the seed, the picture or the device cannot work.
+        """
+        if seed < 0:
+            raise WorkloadError(f"seed {seed} is negative: choose one that is at least 0")
+        self._config = InrConfig.parse(config)
+        self._seed = seed
+        self._device = resolve_device(self._config.device or device)
+        self._picture = image.load(self._config.image, self._config.size)
+        self._shapes = network.compute_shapes(self._config)
+        self._network = network.Network(self._config, seed, self._device)
+        height, width, _ = self._picture.shape
+        coordinates = torch.from_numpy(image.grid(height, width)).to(self._device)
+        # Fourier features are computed per batch: for all pixels they could outgrow the memory.
+        self._coordinates = coordinates
+        self._colours = torch.from_numpy(self._picture.reshape(-1, 3)).to(self._device)
+        self._replica = Replica(self._shapes, self._device)
+        self._replica.write(self.initial())
+
+    @property
+    def shapes(self) -> Sequence[tuple[str, tuple[int, ...]]]:
+        """Names and shapes of the parameters, in flat-vector order."""
+        return self._shapes
+
+    def initial(self) -> FloatVector:
+        """The first parameters. Shape [d]."""
+        return network.initial(self._config, self._seed)
+
+    def reset(self) -> None:
+        """Forget Adam's state."""
+        self._replica.reset()
+
+    def train(
+        self,
+        params: FloatVector,
+        *,
+        round_: int,
+        rounds: int,
+        data_seed: bytes,
+        steps: int,
+        deadline_s: float,
+        continued: bool,
+        clock: Clock,
+    ) -> TrainResult:
+        """Local Adam steps; see ``workloads.api.Workload.train``.
+
+        A replica that leaves the finite numbers gives an update of zero and starts the next round
+        with a fresh Adam: one bad round must not spoil those after it.
+
+        Raises:
+            WorkloadError: ``params`` has another shape, or a number is out of range.
+        """
+        self._check(params)
+        if not 1 <= round_ <= rounds or steps < 1:
+            raise WorkloadError(f"round {round_} of {rounds} with {steps} steps cannot be trained")
+        start_s = clock()
+        if not continued:
+            self._replica.write(params)
+        steps_min = -(-steps // 4)
+        losses: list[float] = []
+        for step in range(steps):
+            position = ((round_ - 1) * steps + step) / (rounds * steps)
+            loss = self._step_loss(data_seed, step)
+            self._replica.step(loss, self._learning_rate(position))
+            losses.append(float(loss.detach()))
+            if clock() - start_s >= deadline_s and len(losses) >= steps_min:
+                break
+        after = self._replica.read()
+        if not np.isfinite(after).all():
+            self._replica.reset()
+            return TrainResult(np.zeros_like(params), len(losses), math.nan)
+        scale = np.float32(steps / len(losses))
+        return TrainResult((params - after) * scale, len(losses), math.fsum(losses) / len(losses))
+
+    def evaluate(self, params: FloatVector) -> dict[str, float]:
+        """``loss``: mean squared error; ``psnr_db``: of the colours clipped to [0, 1]."""
+        fitted = self._reconstruct(params).astype(np.float64)
+        target = self._picture.astype(np.float64)
+        mse = float(np.mean((fitted - target) ** 2))
+        clipped_mse = float(np.mean((fitted.clip(0, 1) - target) ** 2))
+        return {"loss": mse, "psnr_db": image.psnr_db(clipped_mse)}
+
+    def artifacts(self, params: FloatVector, folder: Path) -> list[Path]:
+        """``original.png``, ``reconstruction.png``, ``side_by_side.png`` in ``folder``."""
+        return pictures.write(self._picture, self._reconstruct(params), folder)
+
+    def _check(self, params: FloatVector) -> None:
+        count = sum(math.prod(shape) for _, shape in self._shapes)
+        if params.shape != (count,) or params.dtype != np.float32:
+            raise WorkloadError(
+                f"parameters are {params.dtype}{list(params.shape)}, this job needs "
+                f"float32[{count}]: they belong to another job"
+            )
+
+    def _step_loss(self, data_seed: bytes, step: int) -> Tensor:
+        """Loss on the pixels of a step, drawn evenly from the whole picture."""
+        rng = step_rng(data_seed, step)
+        drawn = rng.integers(len(self._colours), size=self._config.pixels_per_step)
+        pixels = torch.from_numpy(drawn).to(self._device)
+        features = self._network.features(self._coordinates[pixels])
+        colours = self._network.forward(self._replica.tensors, features)
+        return torch.nn.functional.mse_loss(colours, self._colours[pixels])
+
+    def _learning_rate(self, position: float) -> float:
+        """Cosine from ``lr`` at position 0 to ``lr * lr_end_ratio`` at position 1."""
+        end = self._config.lr_end_ratio
+        return self._config.lr * (end + (1 - end) * 0.5 * (1 + math.cos(math.pi * position)))
+
+    def _reconstruct(self, params: FloatVector) -> image.Picture:
+        """The network's picture, not clipped. Shape [h, w, 3]."""
+        self._check(params)
+        tensors = split(torch.from_numpy(np.array(params)).to(self._device), self._shapes)
+        with torch.no_grad():
+            passes = [
+                self._network.forward(tensors, self._network.features(coordinates)).cpu()
+                for coordinates in torch.split(self._coordinates, PIXELS_PER_PASS)
+            ]
+        fitted: image.Picture = torch.cat(passes).numpy().reshape(self._picture.shape)
+        return fitted
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device that ``name`` means here; "auto" is CUDA where there is one.
+
+    Raises:
+        WorkloadError: No such device on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if name == "cpu":
+        return torch.device("cpu")
+    if kind != "cuda" or (index and not index.isdecimal()):
+        raise WorkloadError(f'no device {name!r}: use "auto", "cpu", "cuda" or "cuda:N"')
+    if not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count():
+        raise WorkloadError(f'no device {name!r} on this machine: use "cpu" or "auto"')
+    return torch.device(name)
