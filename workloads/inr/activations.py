@@ -16,12 +16,8 @@ from workloads.inr.config import InrConfig
 Elementwise = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
 """(x, derivative wanted) -> (f(x), f'(x) or None), both new tensors of the shape of x."""
 
-SINC_SERIES_BELOW = 1 / 32
-"""|omega x| under which sinc uses its Taylor series.
-
-In float32, (cos z - sinc z) / z loses about 1e-7 / z to cancellation: 4e-6 here. The first term
-that the series leaves out, z^5 / 840, is 4e-11.
-"""
+SINC_NUDGE = 1e-20
+"""Added to sinc's argument so that 0 / 0 cannot arise: far below the rounding of any other one."""
 
 
 def sine(omega: float) -> Elementwise:
@@ -37,24 +33,26 @@ def sine(omega: float) -> Elementwise:
 def sinc(omega: float) -> Elementwise:
     """sin(omega x) / (omega x), and 1 at 0.
 
+    Next to 0 the slope (cos z - sinc z) / z is all rounding error. It is held within its exact
+    bound |z| / 3, which is also the first term of its Taylor series: an error of at most 5e-4 in
+    float32, where |z| is near 5e-4, and none at 0. A branch would cost more than the cosine.
+
     Source:
         Saratchandran et al. 2024, arXiv:2402.05427: the one activation studied there whose
         translates form a Riesz basis with the partition of unity.
-        Differs: ``torch.sinc`` and its derivative cost four times as much on a CPU.
+        Differs: ``torch.sinc`` is not used; it and its derivative are several times slower.
     """
 
     def function(x: Tensor, derivative: bool) -> tuple[Tensor, Tensor | None]:
-        z = (x * omega).flatten()
-        small = (z.abs() < SINC_SERIES_BELOW).nonzero().squeeze(1)
-        z_small = z[small]
-        square = z_small * z_small
+        z = (x * omega).add_(SINC_NUDGE)
         value = torch.sin(z).div_(z)
-        value[small] = 1 - square * (1 / 6) + square * square * (1 / 120)
         if not derivative:
-            return value.view_as(x), None
+            return value, None
         slope = torch.cos(z).sub_(value).div_(z)
-        slope[small] = z_small * (square * (1 / 30) - 1 / 3)
-        return value.view_as(x), slope.mul_(omega).view_as(x)
+        bound = z.abs_().mul_(1 / 3)
+        torch.minimum(slope, bound, out=slope)
+        torch.maximum(slope, bound.neg_(), out=slope)
+        return value, slope.mul_(omega)
 
     return function
 
