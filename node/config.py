@@ -244,7 +244,8 @@ def _problems(model: type[BaseModel], error: ValidationError, source: str) -> li
     problems = []
     items = error.errors(include_url=False, include_context=False)
     for item in items:
-        if any(other["loc"][:-1] == item["loc"] for other in items):
+        inner = [other for other in items if other["loc"] and other["loc"][:-1] == item["loc"]]
+        if item["type"] == "too_short" and inner:
             continue  # A list is "too short" only because its elements were refused.
         *path, last = item["loc"] or ("",)
         key = ".".join(map(str, [*path, last]))
@@ -254,6 +255,8 @@ def _problems(model: type[BaseModel], error: ValidationError, source: str) -> li
             problems.append(f"{source}: {key} is not a setting; known here: {known}")
         elif item["type"] == "missing":
             problems.append(f"{source}: {key} is missing")
+        elif not key or isinstance(item["input"], Mapping):
+            problems.append(f"{source}: {key}{key and ' is refused: '}{text}")
         else:
             value = repr(item["input"])
             shown = value if len(value) <= 80 else value[:77] + "..."

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from node.config import Many, Settings, build, read_toml
 from node.errors import BadSignature, Malformed, TooLarge
-from node.identity import Signer, Verifier, peer_id_of, public_key_of, verify
+from node.identity import Signer, Verifier, public_key_of, verify
 from node.types import ELECTORS_MAX, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, JobId, PeerId
 from node.wire import peer_pb2
 
@@ -287,7 +287,7 @@ def decode_signed_manifest(encoded: bytes, verifier: Verifier = verify) -> Signe
     if not verifier(
         wire.proposer, SIGNATURE_KIND, job_id(wire.manifest), 0, wire.manifest, wire.signature
     ):
-        raise BadSignature("the manifest's signature does not verify", peer_id_of(wire.proposer))
+        raise BadSignature("the signature of the manifest does not verify")
     manifest = manifest_from_canonical(wire.manifest)
     if not manifest.electorate.founders:
         raise Malformed("a signed manifest names its founders")
