@@ -1,0 +1,176 @@
+"""Inner products of all updates, exact in integers, so that every machine gets the same bits.
+
+Each decoded part is rounded to 15-bit integers with its own power-of-two scale. A fp64 matrix
+product over chunks of columns then sums integers below 2^53: exact in any order, on any BLAS
+kernel and thread count. Rounding moves an inner product by about 1e-6 relative.
+
+Shapes: N rows (contributions), D coordinates of one part.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from node.errors import Malformed
+from node.ports import FloatVector
+
+QUANTISED_MAX = 1 << 14
+"""Largest magnitude of a rounded coordinate."""
+EXPONENT_MIN, EXPONENT_MAX = -162, 114
+"""Exponents that a float32 row can have: its largest magnitude is in [2^-149, 2^128)."""
+CHUNK = 32 * 1024
+"""Columns multiplied at once. QUANTISED_MAX**2 * CHUNK = 2^43 is below 2^53."""
+COORDINATES_MAX = 1 << 34
+"""QUANTISED_MAX**2 * COORDINATES_MAX stays below 2^63."""
+
+IntegerGram = npt.NDArray[np.int64]
+Gram = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class IntegerRow:
+    """One part of one update in integers: ``values * 2**exponent`` is the rounded part."""
+
+    values: npt.NDArray[np.int16]
+    """Shape [D], magnitudes at most QUANTISED_MAX."""
+    exponent: int
+    """Within [EXPONENT_MIN, EXPONENT_MAX]; 0 for a zero row."""
+
+    @cached_property
+    def sq_norm(self) -> int:
+        """Sum of the squared values, exact; the row's diagonal element in ``integer_gram``."""
+        chunk = np.empty(CHUNK)
+        total = 0
+        for start in range(0, len(self.values), CHUNK):
+            part = self.values[start : start + CHUNK]
+            wide = chunk[: len(part)]
+            np.copyto(wide, part)
+            total += int(np.dot(wide, wide))
+        return total
+
+
+def quantise_row(x: FloatVector) -> IntegerRow:
+    """Round a decoded part to integers, the largest magnitude into [2^13, 2^14].
+
+    Args:
+        x: Shape [D], float32, finite (decoders see to it), contiguous.
+
+    Raises:
+        ValueError: a value is not finite.
+    """
+    bits = x.view(np.uint32)
+    scratch = np.empty(CHUNK, np.float32)
+    magnitude = scratch.view(np.uint32)
+    top = 0
+    for start in range(0, len(x), CHUNK):
+        part = bits[start : start + CHUNK]
+        # Integers order magnitudes as floats do.
+        top = max(
+            top, int(np.bitwise_and(part, np.uint32(0x7FFFFFFF), magnitude[: len(part)]).max())
+        )
+    values = np.empty(len(x), np.int16)
+    if top == 0:
+        values.fill(0)
+        return IntegerRow(values, 0)
+    if top >= 0x7F800000:
+        raise ValueError("a row to quantise is not finite")
+    shift = 14 - math.frexp(float(np.uint32(top).view(np.float32)))[1]
+    # Two exact steps where one power of two does not fit float32. What becomes subnormal on the
+    # way is far below one half and rounds to zero in any FPU mode.
+    first = max(-126, min(shift, 127))
+    near, far = np.float32(math.ldexp(1.0, first)), np.float32(math.ldexp(1.0, shift - first))
+    for start in range(0, len(x), CHUNK):
+        part_f = x[start : start + CHUNK]
+        y = scratch[: len(part_f)]
+        np.multiply(part_f, near, out=y)
+        if shift != first:
+            np.multiply(y, far, out=y)
+        np.rint(y, out=y)
+        np.copyto(values[start : start + CHUNK], y, casting="unsafe")
+    return IntegerRow(values, -shift)
+
+
+def integer_gram(rows: Sequence[IntegerRow]) -> IntegerGram:
+    """All inner products of the rows' integers, exact. Shape [N, N], symmetric.
+
+    Limits:
+        Two float64 buffers of [N, CHUNK]; O(N^2 D) multiply-adds.
+
+    Raises:
+        ValueError: no rows, lengths that differ, or more than COORDINATES_MAX coordinates.
+    """
+    d = len(rows[0].values) if rows else 0
+    if not rows or any(len(row.values) != d for row in rows) or d > COORDINATES_MAX:
+        raise ValueError("rows of a Gram matrix must have one length within the limit")
+    n = len(rows)
+    total = np.zeros((n, n), np.int64)
+    product = np.empty((n, n))
+    buffer = np.empty((n, min(CHUNK, max(d, 1))))
+    for start in range(0, d, CHUNK):
+        chunk_ND = buffer[:, : min(CHUNK, d - start)]
+        for wide, row in zip(chunk_ND, rows, strict=True):
+            np.copyto(wide, row.values[start : start + CHUNK])
+        np.matmul(chunk_ND, chunk_ND.T, out=product)
+        np.add(total, product.astype(np.int64), out=total)
+    return total
+
+
+def gram_fault(gram: IntegerGram, sq_norms: Sequence[int]) -> str | None:
+    """Why a reducer's Gram matrix cannot be one of rows with these squared norms; None if it can.
+
+    The committed norms pin the diagonal, which bounds every other element (Cauchy-Schwarz).
+    """
+    n = len(sq_norms)
+    if gram.shape != (n, n):
+        return f"shape {gram.shape} where {(n, n)} is due"
+    cells = gram.tolist()
+    for i in range(n):
+        if cells[i][i] != sq_norms[i]:
+            return f"squared norm {i} is {cells[i][i]}, committed {sq_norms[i]}"
+        for j in range(i):
+            if cells[i][j] != cells[j][i]:
+                return f"element ({i}, {j}) is not symmetric"
+            if cells[i][j] ** 2 > sq_norms[i] * sq_norms[j]:
+                return f"element ({i}, {j}) is above the product of its norms"
+    return None
+
+
+def assemble_gram(parts: Sequence[tuple[IntegerGram, Sequence[int]]]) -> Gram:
+    """The Gram matrix of the whole updates from those of their parts.
+
+    The sum ``I_ij * 2**(e_i + e_j)`` over parts is taken in exact integers and rounded once, so
+    the order of parts does not matter. Only the upper triangles are read.
+
+    Args:
+        parts: For each part its integer Gram matrix, shape [N, N], and its rows' exponents,
+            length N. Peers may have written both.
+
+    Raises:
+        Malformed: shapes disagree or an exponent is out of range.
+        ValueError: there are no parts.
+    """
+    if not parts:
+        raise ValueError("a Gram matrix needs at least one part")
+    n = len(parts[0][1])
+    for gram, exponents in parts:
+        if gram.shape != (n, n) or len(exponents) != n:
+            raise Malformed(f"a part's Gram matrix is not {n} x {n}")
+        if any(not EXPONENT_MIN <= e <= EXPONENT_MAX for e in exponents):
+            raise Malformed("a row's exponent is out of range")
+    base = 2 * min(e for _, exponents in parts for e in exponents)
+    sums = [[0] * n for _ in range(n)]
+    for gram, exponents in parts:
+        for i, cells in enumerate(gram.tolist()):
+            shift, row = exponents[i] - base, sums[i]
+            for j in range(i, n):
+                row[j] += cells[j] << (shift + exponents[j])
+    whole = np.empty((n, n))
+    for i in range(n):
+        for j in range(i, n):
+            # At most 63 + 552 bits and a few: float() rounds once and the scaling is exact.
+            whole[i, j] = whole[j, i] = math.ldexp(float(sums[i][j]), base)
+    return whole
