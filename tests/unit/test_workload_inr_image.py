@@ -101,8 +101,6 @@ def test_grid_spans_the_square_row_by_row():
 def test_psnr_is_ten_log_of_the_inverse_error():
     assert image.psnr_db(0.01) == pytest.approx(20.0)
     assert image.psnr_db(0.0) == image.PSNR_DB_MAX
-    assert image.psnr_db(math.inf) == -math.inf
-    assert image.psnr_db(math.nan) == -math.inf
 
 
 def test_evaluate_of_a_constant_network_is_the_hand_computation(tmp_path):
@@ -119,6 +117,14 @@ def test_evaluate_of_a_constant_network_is_the_hand_computation(tmp_path):
     metrics = workload.evaluate(params)
     assert metrics["loss"] == pytest.approx(1.3**2, rel=1e-5)
     assert metrics["psnr_db"] == pytest.approx(-20 * math.log10(0.8), abs=1e-4)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_psnr_of_a_spoilt_model_is_a_low_number(value):
+    workload = InrWorkload({"image": "astronaut", "size": 8, **TINY}, 1)
+    metrics = workload.evaluate(np.full_like(workload.initial(), value))
+    assert not metrics["loss"] < 1
+    assert 0 < metrics["psnr_db"] < 15
 
 
 def test_artifacts_are_pictures_of_the_right_size(tmp_path):

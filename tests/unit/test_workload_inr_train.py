@@ -230,10 +230,11 @@ def test_loss_falls_to_a_quarter_in_two_hundred_steps(activation):
     assert after["psnr_db"] > before["psnr_db"] + 5
 
 
-def test_diverged_replica_contributes_nothing_and_recovers():
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_diverged_replica_contributes_nothing_and_recovers(value):
     workload = small()
     params = workload.initial()
-    hopeless = np.full_like(params, np.nan)
+    hopeless = np.full_like(params, value)
     result = train(workload, hopeless)
     assert not result.update.any()
     assert math.isnan(result.loss)

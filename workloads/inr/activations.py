@@ -34,8 +34,8 @@ def sinc(omega: float) -> Elementwise:
     """sin(omega x) / (omega x), and 1 at 0.
 
     Next to 0 the slope (cos z - sinc z) / z is all rounding error. It is held within its exact
-    bound |z| / 3, which is also the first term of its Taylor series: an error of at most 5e-4 in
-    float32, where |z| is near 5e-4, and none at 0. A branch would cost more than the cosine.
+    bound |z| / 3, which is also the first term of its Taylor series: an error of at most 2e-4 in
+    float32, where |z| is near 1e-3, and none at 0. A branch would cost more than the cosine.
 
     Source:
         Saratchandran et al. 2024, arXiv:2402.05427: the one activation studied there whose

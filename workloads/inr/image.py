@@ -79,15 +79,18 @@ def psnr_db(mse: float) -> float:
     """Peak signal-to-noise ratio of colours in [0, 1], in decibels, at most ``PSNR_DB_MAX``.
 
     Args:
-        mse: Mean squared error, at least 0; infinite or NaN gives negative infinity.
+        mse: Mean squared error, at least 0.
 
     Example:
         >>> round(psnr_db(0.001), 6)
         30.0
     """
-    if not math.isfinite(mse):
-        return -math.inf
     return min(PSNR_DB_MAX, -10 * math.log10(max(mse, 1e-30)))
+
+
+def displayable(picture: Picture) -> Picture:
+    """Colours clipped to [0, 1]; what is not a number, as from a spoilt model, is black."""
+    return np.nan_to_num(picture, nan=0.0, posinf=1.0, neginf=0.0).clip(0, 1)
 
 
 def _find(image: str) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from workloads.inr.image import Picture
+from workloads.inr.image import Picture, displayable
 
 ERROR_GAIN = 8
 """Factor on the absolute error, so that an error of 1/8 shows as white."""
@@ -21,14 +21,14 @@ def write(original: Picture, reconstruction: Picture, folder: Path) -> list[Path
 
     Args:
         original: Colours in [0, 1]. Shape [h, w, 3].
-        reconstruction: Same shape; clipped to [0, 1], what is not a number shows as black.
+        reconstruction: Same shape, any values.
         folder: Made if missing.
 
     Returns:
         The paths, in that order. A reader never sees a half-written file.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    fitted = np.nan_to_num(reconstruction, nan=0.0, posinf=1.0, neginf=0.0).clip(0, 1)
+    fitted = displayable(reconstruction)
     error = (np.abs(fitted - original) * ERROR_GAIN).clip(0, 1)
     panels = [
         ("original", original),

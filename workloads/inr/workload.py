@@ -36,9 +36,7 @@ class InrWorkload:
         self._shapes = network.compute_shapes(self._config)
         self._network = network.Network(self._config, seed, self._device)
         height, width, _ = self._picture.shape
-        coordinates = torch.from_numpy(image.grid(height, width)).to(self._device)
-        # Fourier features are computed per batch: for all pixels they could outgrow the memory.
-        self._coordinates = coordinates
+        self._coordinates = torch.from_numpy(image.grid(height, width)).to(self._device)
         self._colours = torch.from_numpy(self._picture.reshape(-1, 3)).to(self._device)
         self._replica = Replica(self._shapes, self._device)
         self._replica.write(self.initial())
@@ -91,20 +89,25 @@ class InrWorkload:
             losses.append(float(loss.detach()))
             if clock() - start_s >= deadline_s and len(losses) >= steps_min:
                 break
-        after = self._replica.read()
-        if not np.isfinite(after).all():
+        scale = np.float32(steps / len(losses))
+        with np.errstate(over="ignore", invalid="ignore"):
+            update = (params - self._replica.read()) * scale
+        if not np.isfinite(update).all():
             self._replica.reset()
             return TrainResult(np.zeros_like(params), len(losses), math.nan)
-        scale = np.float32(steps / len(losses))
-        return TrainResult((params - after) * scale, len(losses), math.fsum(losses) / len(losses))
+        return TrainResult(update, len(losses), math.fsum(losses) / len(losses))
 
     def evaluate(self, params: FloatVector) -> dict[str, float]:
-        """``loss``: mean squared error; ``psnr_db``: of the colours clipped to [0, 1]."""
-        fitted = self._reconstruct(params).astype(np.float64)
-        target = self._picture.astype(np.float64)
-        mse = float(np.mean((fitted - target) ** 2))
-        clipped_mse = float(np.mean((fitted.clip(0, 1) - target) ** 2))
-        return {"loss": mse, "psnr_db": image.psnr_db(clipped_mse)}
+        """``loss``: mean squared error; ``psnr_db``: of the colours that a screen can show.
+
+        The loss of a spoilt model may be infinite or NaN; its PSNR is a number all the same.
+        """
+        fitted = self._reconstruct(params)
+        shown = image.displayable(fitted)
+        return {
+            "loss": _mean_squared(fitted, self._picture),
+            "psnr_db": image.psnr_db(_mean_squared(shown, self._picture)),
+        }
 
     def artifacts(self, params: FloatVector, folder: Path) -> list[Path]:
         """``original.png``, ``reconstruction.png``, ``side_by_side.png`` in ``folder``."""
@@ -143,6 +146,11 @@ class InrWorkload:
             ]
         fitted: image.Picture = torch.cat(passes).numpy().reshape(self._picture.shape)
         return fitted
+
+
+def _mean_squared(fitted: image.Picture, target: image.Picture) -> float:
+    difference = fitted.astype(np.float64) - target
+    return float(np.mean(difference * difference))
 
 
 def resolve_device(name: str) -> torch.device:
