@@ -221,12 +221,12 @@ class View:
             return f"is shunned for {peer.shunned_until - now:.0f} s more ({errors})"
         if peer is None or peer.record is None:
             if peer and peer.failures:
-                return f"was never seen and did not answer {peer.failures} calls"
+                return f"was never seen and did not answer {_calls(peer.failures)}"
             return "was never seen"
         if peer.record.expires_unix_s <= now:
             return f"fell silent: its record expired {now - peer.record.expires_unix_s:.0f} s ago"
         if peer.failures:
-            return f"is known but did not answer the last {peer.failures} calls"
+            return f"is known but did not answer {_calls(peer.failures)} in a row"
         return ""
 
     def _hold(self, peer_id: PeerId, now: float) -> Peer | None:
@@ -258,6 +258,10 @@ def _decayed(peer: Peer, now: float) -> float:
     # A clock that was set back forgives nothing, and adds nothing.
     age_s = max(0.0, now - peer.scored_at)
     return peer.score * math.exp2(-age_s / SCORE_HALF_LIFE_S)
+
+
+def _calls(count: int) -> str:
+    return "one call" if count == 1 else f"{count} calls"
 
 
 def short(peer_id: PeerId) -> str:
