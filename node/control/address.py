@@ -11,7 +11,6 @@ from types import TracebackType
 from node.errors import ConfigError, Unavailable
 
 SOCKET_NAME = "control.sock"
-LOCK_NAME = "control.lock"
 SOCKET_PATH_BYTES_MAX = 107
 MESSAGE_BYTES_MAX = 1 << 20
 """Largest request."""

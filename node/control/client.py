@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from node.control.address import MESSAGE_BYTES_MAX, REPLY_BYTES_MAX, SocketAddress
+from node.control.address import MESSAGE_BYTES_MAX, REPLY_BYTES_MAX, SOCKET_NAME, SocketAddress
 from node.control.convert import job_from_wire, node_from_wire, peer_from_wire
 from node.errors import ArtelError, ConfigError, Unavailable
 from node.observe.status import JobStatus, NodeStatus, PeerStatus
@@ -34,7 +34,7 @@ class ControlClient:
         """
         self._data = data
         self._timeout_s = timeout_s
-        if not (data / "control.sock").exists():
+        if not (data / SOCKET_NAME).exists():
             raise NoNode(f"no node runs in {data}")
         self._address = SocketAddress(data)
         self._channel = grpc.insecure_channel(
@@ -117,7 +117,7 @@ class ControlClient:
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return Unavailable(f"the node in {self._data} did not answer in {self._timeout_s:g} s")
         if code is grpc.StatusCode.UNAVAILABLE:
-            if "failed to connect" in text.lower() or not (self._data / "control.sock").exists():
+            if "failed to connect" in text.lower() or not (self._data / SOCKET_NAME).exists():
                 return NoNode(f"no node runs in {self._data}")
             return Unavailable(text)
         return NodeRefused(f"the node answered {code.name.lower()}: {text}")

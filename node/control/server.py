@@ -4,7 +4,6 @@ Needs a daemon with the five calls of ``Controlled``; knows nothing else of the 
 """
 
 import asyncio
-import fcntl
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from node.control.address import LOCK_NAME, MESSAGE_BYTES_MAX, REPLY_BYTES_MAX, SocketAddress
+from node.control.address import MESSAGE_BYTES_MAX, REPLY_BYTES_MAX, SocketAddress
 from node.control.convert import job_to_wire, node_to_wire, peer_to_wire
 from node.errors import ArtelError, ConfigError, Unavailable
 from node.observe.status import JobStatus, NodeStatus
@@ -53,35 +52,6 @@ class Controlled(Protocol):
         ...
 
 
-class DataFolderLock:
-    """Held while a node lives in the data folder; the kernel drops it when the process ends."""
-
-    def __init__(self, data: Path) -> None:
-        """Take the lock.
-
-        Raises:
-            ConfigError: another node lives here, or the folder cannot be written.
-        """
-        try:
-            data.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._fd = os.open(data / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise ConfigError(f"cannot use the data folder {data}: {error.strerror}") from error
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._fd)
-            raise ConfigError(
-                f"a node already runs in {data}: stop it, or give another --data"
-            ) from error
-
-    def close(self) -> None:
-        """Let the folder go; idempotent."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-
 class ControlServer:
     """The running server; ``close`` ends it and removes the socket."""
 
@@ -94,7 +64,8 @@ class ControlServer:
     async def start(cls, daemon: Controlled, data: Path) -> "ControlServer":
         """Bind ``data/control.sock`` (mode 0600) and serve.
 
-        The caller holds the ``DataFolderLock``: a socket that is there belongs to a dead node.
+        The caller holds the data folder's lock (``FileStore``), so a socket that is there belongs
+        to a dead node.
 
         Raises:
             ConfigError: the socket cannot be made.

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from node.control.client import ControlClient, NodeRefused, NoNode
-from node.control.server import ControlServer, DataFolderLock
+from node.control.server import ControlServer
 from node.errors import ConfigError, Unavailable, WorkerFailed
 from node.observe.status import JobStatus, NodeStatus, PeerStatus
 from node.types import PeerId
@@ -163,14 +163,6 @@ async def test_a_dead_nodes_socket_is_no_node_and_is_replaced(tmp_path: Path) ->
     server = await ControlServer.start(Table(), tmp_path)
     assert await ask(tmp_path, "status") == NODE
     await server.close()
-
-
-def test_two_nodes_cannot_share_a_data_folder(tmp_path: Path) -> None:
-    first = DataFolderLock(tmp_path / "data")
-    with pytest.raises(ConfigError, match="already runs"):
-        DataFolderLock(tmp_path / "data")
-    first.close()
-    DataFolderLock(tmp_path / "data").close()
 
 
 async def test_a_data_folder_with_a_very_long_path_works(tmp_path: Path) -> None:

@@ -1,0 +1,120 @@
+"""One running node: ports, daemon and control, opened in order and closed in reverse."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+
+import uvloop
+
+from node.adapters.hivemind_host import HivemindHost
+from node.adapters.process_compute import ProcessCompute
+from node.adapters.system_clock import SystemClock
+from node.adapters.worker_forker import WorkerForker
+from node.cli.attacks import load_attack
+from node.cli.home import open_home
+from node.config import NodeConfig
+from node.control.server import ControlServer
+from node.daemon import HONEST, Daemon
+from node.errors import ConfigError
+from node.observe.log import Format, configure_logging
+from node.ports import Ports
+
+STOP_S_MAX = 5.0
+"""A node is gone this long after it was told to stop, whatever hangs."""
+
+
+def run_flow(
+    config: NodeConfig, manifests: Sequence[str], forker: WorkerForker, log_format: str
+) -> int:
+    """Run the node on uvloop; the exit code.
+
+    Args:
+        config: The node's settings.
+        manifests: Texts of the job files, submitted once the daemon runs.
+        forker: Starts the workers; made before any loop.
+        log_format: Of the events on stderr: ``text`` or ``json``.
+    """
+    configure_logging(sys.stderr, level=config.log_level, form=_format(log_format))
+    try:
+        uvloop.run(_serve(config, manifests, forker))
+    except BaseExceptionGroup as group:
+        raise _first(group) from group
+    return 0
+
+
+def _format(text: str) -> Format:
+    if text == "text":
+        return "text"
+    if text == "json":
+        return "json"
+    raise ConfigError(f"--log-format {text}: choose text or json")
+
+
+async def _serve(config: NodeConfig, manifests: Sequence[str], forker: WorkerForker) -> None:
+    async with AsyncExitStack() as stack:
+        home = open_home(config.data)
+        stack.callback(home.store.close)
+        behaviour = load_attack(config.attack, home.identity.peer_id) if config.attack else HONEST
+        compute = ProcessCompute(forker, threads=config.threads, device=config.device)
+        stack.push_async_callback(compute.close)
+        host = await HivemindHost.create(
+            home.identity.seed,
+            data_folder=config.data,
+            listen=config.listen,
+            announce=config.announce,
+            join=config.join,
+            relay=config.relay,
+        )
+        stack.push_async_callback(host.close)
+        ports = Ports(host.transport, host.discovery, home.store, compute, SystemClock())
+        daemon = Daemon(config, home.identity, ports, behaviour, make_failpoint(config.failpoint))
+        control = await ControlServer.start(daemon, config.data)
+        stack.push_async_callback(control.close)
+        _stop_on_signals(daemon.request_stop)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(daemon.run())
+            for manifest in manifests:
+                await daemon.submit(manifest, {})
+
+
+def _stop_on_signals(stop: Callable[[], None]) -> None:
+    """SIGTERM and SIGINT end the node cleanly, and after STOP_S_MAX in any case."""
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        stop()
+        # A second signal, or a loop that hangs in the closing, must not leave a node behind;
+        # p2pd, the forker and the workers go with this process.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, STOP_S_MAX)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+
+
+def make_failpoint(text: str | None) -> Callable[[str, int], None]:
+    """What the daemon calls at every phase; ``PHASE@ROUND`` kills the process there."""
+    if text is None:
+        return lambda phase, round_: None
+    wanted, _, first = text.partition("@")
+    round_min = int(first)
+
+    def kill(phase: str, round_: int) -> None:
+        if phase == wanted and round_ >= round_min:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return kill
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error behind a task group's group: the one to show."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

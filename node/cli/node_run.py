@@ -1,0 +1,35 @@
+"""``artel node run``: from settings to a running node, and its clean end."""
+
+import os
+from pathlib import Path
+
+from node.adapters.worker_forker import WorkerForker
+from node.cli.environment import import_all, set_environment
+from node.cli.shared import read_text
+from node.config import NodeConfig
+
+JOB_ID_CHARS = 64
+
+
+def run_node(config: NodeConfig, log_format: str = "text") -> int:
+    """Run a node until it is told to stop; the exit code.
+
+    In a fork of the zygote all imports are there already; the forker is then just one more fork.
+
+    Raises:
+        ConfigError: a setting cannot work on this machine.
+    """
+    manifests = [read_text(Path(job), "the job") for job in config.jobs if not _is_job_id(job)]
+    set_environment(os.environ)
+    import_all()
+    forker = WorkerForker.start()
+    try:
+        from node.cli.node_flow import run_flow
+
+        return run_flow(config, manifests, forker, log_format)
+    finally:
+        forker.close()
+
+
+def _is_job_id(text: str) -> bool:
+    return len(text) == JOB_ID_CHARS and all(char in "0123456789abcdef" for char in text)

@@ -1,0 +1,1 @@
+"""``artel up``: a whole swarm on one machine."""
