@@ -27,6 +27,9 @@ class _Answer:
         self.body = Assembler(opening.request_bytes)
         self.task: asyncio.Task[None] | None = None
         self.outgoing: Outgoing | None = None
+        fits = opening.request_bytes <= framing.FRAME_BYTES_MAX
+        self.counted_bytes = 0 if fits else opening.request_bytes
+        """Small requests are bounded by their number: a large one must not shut them out."""
         self.credit = framing.WINDOW_BYTES
         self.credited = asyncio.Event()
 
@@ -105,16 +108,16 @@ class Answers:
         size = opening.request_bytes
         try:
             method = self._methods.find(opening.method, size, streamed=frame.kind is Kind.STREAM)
-            if (
-                len(self._open) >= self._limits.calls_max
-                or self._open_bytes + size > self._limits.request_bytes_max
+            if len(self._open) >= self._limits.calls_max or (
+                size > framing.FRAME_BYTES_MAX
+                and self._open_bytes + size > self._limits.request_bytes_max
             ):
                 raise Unavailable("too many open calls")
         except (PeerError, Unavailable) as error:
             self._send_error(frame.call, *error_to_send(error))
             return
         answer = self._open[frame.call] = _Answer(opening, method)
-        self._open_bytes += size
+        self._open_bytes += answer.counted_bytes
         self._add(frame.call, answer, part)
 
     def _add(self, call: int, answer: _Answer, part: memoryview) -> None:
@@ -125,7 +128,7 @@ class Answers:
 
     def _forget(self, call: int) -> None:
         answer = self._open.pop(call)
-        self._open_bytes -= answer.opening.request_bytes
+        self._open_bytes -= answer.counted_bytes
         if answer.outgoing is not None and not answer.outgoing.taken:
             answer.outgoing.drop()
 

@@ -10,7 +10,7 @@ class Limits:
     calls_max: int = 128
     """Calls that a peer may have open with us, and we with it; ours above it wait."""
     request_bytes_max: int = 64 * 1024 * 1024
-    """Declared bytes of a peer's requests that are open at once."""
+    """Declared bytes of a peer's requests above one frame that are open at once."""
     outbox_bytes_max: int = 32 * 1024 * 1024
     """Queued for a peer; above it, further calls of that peer are not begun."""
     write_buffer_bytes: int = 512 * 1024
