@@ -218,7 +218,6 @@ def up(
     Example: artel up --nodes 8 --job examples/camera.toml --byzantine 2 --attack sign_flip
     """
     from node.cli.swarm.plan import make_plan
-    from node.cli.swarm.up import run_swarm
 
     shortcuts = {
         "job.rounds": rounds,
@@ -227,4 +226,7 @@ def up(
         "exchange.codec": codec,
     }
     plan = make_plan(job, nodes, byzantine, attack, shortcuts, set_, folder)
+    # Heavier imports come after the plan, so that a mistake in it is told at once.
+    from node.cli.swarm.up import run_swarm
+
     raise typer.Exit(run_swarm(plan, timeout_s=timeout, keep=keep, as_json=json))

@@ -1,7 +1,6 @@
 """One running node: ports, daemon and control, opened in order and closed in reverse."""
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from node.adapters.process_compute import ProcessCompute
 from node.adapters.system_clock import SystemClock
 from node.adapters.worker_forker import WorkerForker
 from node.cli.attacks import load_attack
+from node.cli.failpoint import make_failpoint
 from node.cli.home import open_home
 from node.config import NodeConfig
 from node.control.server import ControlServer
@@ -96,20 +96,6 @@ def _stop_on_signals(stop: Callable[[], None]) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-
-
-def make_failpoint(text: str | None) -> Callable[[str, int], None]:
-    """What the daemon calls at every phase; ``PHASE@ROUND`` kills the process there."""
-    if text is None:
-        return lambda phase, round_: None
-    wanted, _, first = text.partition("@")
-    round_min = int(first)
-
-    def kill(phase: str, round_: int) -> None:
-        if phase == wanted and round_ >= round_min:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return kill
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -51,7 +51,7 @@ def run_swarm(plan: Plan, *, timeout_s: float, keep: bool, as_json: bool) -> int
             print(f"artel: starting {plan.nodes} nodes in {plan.folder}", file=out, flush=True)
             zygote = Zygote(plan.folder / "zygote.log")
             zygote.wait_ready()
-            watch = Watch(plan, members, zygote, deadline_s=start_s + timeout_s)
+            watch = Watch(plan, members, zygote, start_s=start_s, timeout_s=timeout_s)
             _start_nodes(plan, watch, zygote)
             show(watch, out)
             done_s = time.monotonic()

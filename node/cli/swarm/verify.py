@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Protocol
 
-from node.ledger.verify_folder import verify_node_folder
-
 
 class FolderReport(Protocol):
     """What a folder proves by itself."""
@@ -27,5 +25,7 @@ class FolderReport(Protocol):
 
 def verify_member(data: Path) -> FolderReport:
     """What the folder ``data`` of one node proves."""
+    from node.ledger.verify_folder import verify_node_folder
+
     report: FolderReport = verify_node_folder(data)
     return report

@@ -48,16 +48,16 @@ class Watch:
     """Asks every node again and again, and decides when the swarm has ended."""
 
     def __init__(
-        self, plan: Plan, members: list[Member], zygote: Zygote, *, deadline_s: float
+        self, plan: Plan, members: list[Member], zygote: Zygote, *, start_s: float, timeout_s: float
     ) -> None:
         self.plan = plan
         self.members = members
-        self.start_s = time.monotonic()
+        self.start_s = start_s
         self.ready_s: float | None = None
-        """Seconds from the first fork until all nodes were ready."""
+        """Seconds from ``start_s`` until all nodes were ready."""
         self.notes: list[str] = []
         self._zygote = zygote
-        self._deadline_s = deadline_s
+        self._deadline_s = start_s + timeout_s
         self._askers = ThreadPoolExecutor(8, thread_name_prefix="ask")
 
     @property
