@@ -1,0 +1,83 @@
+"""How long to wait, learned from certified rounds only, within the manifest's bounds.
+
+Pure. A wait is median + k * MAD of what a quorum needed, so up to f slow or malicious peers do not
+move it. docs/protocol.md, "Timers".
+
+Source:
+    hivemind issue 676 (fixed time-outs must be guessed); Jacobson 1988, "Congestion avoidance and
+    control", section 2, for mean plus deviation. Differs: median and MAD, so that one outlier does
+    not count.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from node.exchange.core import Deadlines
+
+SAMPLES = 32
+"""Certified rounds that are remembered."""
+DEVIATIONS = 4.0
+"""k: deviations above the median."""
+SLACK = 1.5
+"""Factor on the median: a busy machine is not a dead one."""
+FIRST_STEP_S = 3.0
+FIRST_VIEW_S = 15.0
+STEP_S_MIN = 0.5
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The manifest's clamps, in seconds."""
+
+    commit_s_min: float
+    commit_s_max: float
+    view_s_min: float
+    view_s_max: float
+
+
+@dataclass(frozen=True)
+class Durations:
+    """What one certified round took, in seconds, as seen here."""
+
+    commit_s: float
+    """Start of the round until n - f commitments were held."""
+    exchange_s: float
+    """First list of the certified view until the certificate."""
+    round_s: float
+    """Start of the round until the certificate, or of its last view where views failed."""
+
+
+@dataclass
+class DeadlineEstimator:
+    """Turns the last certified rounds into the waits of the next one."""
+
+    bounds: Bounds
+    _samples: deque[Durations] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+
+    def add(self, durations: Durations) -> None:
+        """Take a certified round; a SKIP is not one."""
+        self._samples.append(durations)
+
+    def deadlines(self) -> Deadlines:
+        """Waits for the next round."""
+        b = self.bounds
+        commit = _wait([s.commit_s for s in self._samples], b.commit_s_max)
+        step = _wait([s.exchange_s for s in self._samples], FIRST_STEP_S)
+        view = _wait([s.round_s for s in self._samples], FIRST_VIEW_S)
+        commit = min(max(commit, b.commit_s_min), b.commit_s_max)
+        return Deadlines(
+            commit_s=commit,
+            step_s=min(max(step, STEP_S_MIN), b.view_s_max),
+            view_s=min(max(view, b.view_s_min, commit + STEP_S_MIN), b.view_s_max),
+            view_s_max=b.view_s_max,
+        )
+
+
+def _wait(samples: Sequence[float], unknown: float) -> float:
+    if not samples:
+        return unknown
+    middle = median(samples)
+    deviation = median(abs(s - middle) for s in samples)
+    return SLACK * middle + DEVIATIONS * deviation

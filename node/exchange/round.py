@@ -1,0 +1,295 @@
+"""One round as a machine: messages, timers and local results in; effects out.
+
+Pure. It joins the duties of a contributor and reducer (``reducing``), a leader (``leading``) and a
+voter (``voting``) over one ``RoundCore``. What moves it:
+
+* a message of another elector (``on_message``, ``on_spread``, ``on_fetched``),
+* a timer that it started (``on_timer``),
+* work that it asked for (``on_update``, ``on_screened``, ``on_reduced``, ``on_applied``).
+
+Each call returns the effects to carry out, in order. docs/protocol.md, "A round".
+"""
+
+from collections.abc import Iterable, Mapping
+
+from node.errors import Malformed, PeerError
+from node.exchange.agreement import Agreement
+from node.exchange.core import RoundContext, RoundCore
+from node.exchange.effects import Apply, Blame, Effect, StartTimer
+from node.exchange.leading import RESULTS_TIMER, SCREENS_TIMER, Leading
+from node.exchange.reducing import SCREEN_TIMER, Reducing
+from node.exchange.voting import HEARD, Voting
+from node.identity import Signer, Verifier
+from node.ledger.votes import decision_id
+from node.types import Digest
+from node.wire.convert import decode_proposal, encode_have
+from node.wire.messages import (
+    Certificate,
+    FetchReply,
+    Have,
+    PartScreen,
+    PrepareCertificate,
+    RoundBody,
+    Scatter,
+    Signed,
+    Spread,
+)
+
+COMMIT_TIMER = "commit"
+VIEW_TIMER = "view"
+
+Result = tuple[int, Digest, bytes]
+"""(part, root, encoded bytes); the root was computed from the bytes here."""
+
+
+class RoundMachine:
+    """One elector in one round.
+
+    Args:
+        context: the facts of the round.
+        signer: signs for this node; None for a node that may not vote.
+        verify: checks signatures.
+        slots: what this node signed in this round before a restart.
+        lock: the lock on disk, if any.
+        results: results of this round that were kept on disk.
+    """
+
+    def __init__(
+        self,
+        context: RoundContext,
+        signer: Signer | None,
+        verify: Verifier,
+        slots: Mapping[str, Signed] | None = None,
+        lock: PrepareCertificate | None = None,
+        results: Iterable[Result] = (),
+    ) -> None:
+        agreement = Agreement(context.job, context.round, context.electorate, signer, verify)
+        self.core = RoundCore(context, agreement, signer, verify, dict(slots or {}))
+        haves = [int(slot.split(".")[1]) for slot in self.core.slots if slot.startswith("have.")]
+        agreement.restore(self.core.slots.values(), lock, max(haves, default=0))
+        for slot, signed in self.core.slots.items():
+            if slot.startswith(HEARD):
+                proposal = decode_proposal(signed.body, signed.job, signed.round)
+                self.core.signed[decision_id(proposal.decision)] = signed
+        self.core.results = {root: (part, data) for part, root, data in results}
+        self._reducing = Reducing(self.core)
+        self._leading = Leading(self.core, self._reducing)
+        self._voting = Voting(self.core, self._reducing)
+        self._spread: dict[Digest, dict[int, Digest]] = {}
+        """Plan -> part -> root of the result that the part's first reducer sent."""
+
+    @property
+    def view(self) -> int:
+        """The current view."""
+        return self.core.agreement.view
+
+    # Inputs ------------------------------------------------------------------------------------
+
+    def start(self) -> list[Effect]:
+        """Begin, or begin again after a restart: what was signed before is sent again."""
+        core = self.core
+        deadlines = core.context.deadlines
+        core.effects.append(StartTimer(COMMIT_TIMER, deadlines.commit_s))
+        self._start_view_timer()
+        commit = core.slots.get("commit")
+        if commit is not None:
+            core.broadcast(commit)
+        for kind in ("have", "prepare", "vote"):
+            signed = core.slots.get(f"{kind}.{self.view}")
+            if signed is not None:
+                core.send(core.leader, signed)
+        return self._finish()
+
+    def on_update(self, body: bytes) -> list[Effect]:
+        """Our update is encoded: commit to it, once a round."""
+        if self.core.signer is not None and "commit" not in self.core.slots:
+            self.core.phase("commit")
+            self.core.broadcast(self.core.sign("commit", "commit", body))
+        return self._finish()
+
+    def on_message(self, sender: int, body: RoundBody) -> list[Effect]:
+        """Take what elector ``sender`` sent; the transport proved who it is."""
+        self._take(sender, body)
+        return self._finish()
+
+    def on_spread(self, sender: int, message: Spread, roots: Iterable[Digest]) -> list[Effect]:
+        """Take result bytes; ``roots`` were computed from them here, in the same order."""
+        try:
+            self._reducing.check_spread(message)
+        except PeerError as error:
+            self.core.effects.append(Blame(sender, error))
+            return self._finish()
+        pairs = zip(message.parts, roots, strict=True)
+        self._learn_results(sender, message.plan_id, [(p, r, data) for (p, data), r in pairs])
+        if message.result is not None:
+            self._take(sender, message.result)
+        return self._finish()
+
+    def on_fetched(self, reply: FetchReply, results: Iterable[Result]) -> list[Effect]:
+        """Take what we asked for by id; roots of ``results`` were computed here."""
+        for part, root, data in results:
+            if part < self.core.context.rules.parts:
+                self.core.results.setdefault(root, (part, data))
+        for signed in reply.signed:
+            signer = self.core.electorate.index(signed.signer)
+            if signer is not None and signed.kind in ("commit", "list", "plan", "propose"):
+                self._take(signer, signed)
+        return self._finish()
+
+    def on_timer(self, name: str) -> list[Effect]:
+        """A timer that this machine started has run out."""
+        kind, _, argument = name.partition("/")
+        if kind == COMMIT_TIMER:
+            self._have()
+        elif kind == VIEW_TIMER:
+            if int(argument) == self.view:
+                self._enter(self.view + 1)
+        elif kind == SCREEN_TIMER:
+            self._reducing.on_screen_timer(argument)
+        elif kind in (SCREENS_TIMER, RESULTS_TIMER):
+            self._leading.on_timer(kind, argument)
+        return self._finish()
+
+    def on_screened(self, list_id: Digest, screens: tuple[PartScreen, ...]) -> list[Effect]:
+        """The rows of a list are checked."""
+        self._reducing.on_screened(list_id, screens)
+        return self._finish()
+
+    def on_reduced(self, plan_id: Digest, results: list[Result]) -> list[Effect]:
+        """Our parts of the result are computed."""
+        me = self.core.context.me
+        assert me is not None
+        self._learn_results(me, plan_id, results)
+        self._reducing.on_reduced(plan_id, tuple((part, root) for part, root, _ in results))
+        return self._finish()
+
+    def on_applied(self, roots: tuple[Digest, ...], state_root: Digest) -> list[Effect]:
+        """The state that follows from these results is computed."""
+        self.core.shadows[roots] = state_root
+        return self._finish()
+
+    # Inside ------------------------------------------------------------------------------------
+
+    def _finish(self) -> list[Effect]:
+        """Handle what we told ourselves, go on where possible, hand out the effects."""
+        core = self.core
+        while True:
+            while core.loopback:
+                assert core.context.me is not None
+                self._take(core.context.me, core.loopback.pop(0))
+            self._advance()
+            if not core.loopback:
+                break
+        effects, core.effects = core.effects, []
+        return effects
+
+    def _advance(self) -> None:
+        core = self.core
+        if self.view == 0 and len(core.commitments) == core.electorate.n:
+            self._have()
+        self._reducing.advance()
+        if core.leading:
+            self._leading.lead()
+            self._leading.advance()
+        try:
+            self._voting.advance()
+        except PeerError as error:
+            self._voting.drop()
+            core.effects.append(Blame(core.leader, error))
+
+    def _take(self, sender: int, body: RoundBody) -> None:
+        try:
+            self._dispatch(sender, body)
+        except PeerError as error:
+            self.core.effects.append(Blame(sender, error))
+
+    def _dispatch(self, sender: int, body: RoundBody) -> None:
+        if isinstance(body, Signed):
+            if self.core.elector_of(body) != sender:
+                raise PeerError("a signed message travels from its signer only")
+            self._on_signed(body)
+        elif isinstance(body, Scatter):
+            self._reducing.on_scatter(sender, body)
+        elif isinstance(body, PrepareCertificate):
+            self._voting.on_prepared(body)
+        elif isinstance(body, Certificate):
+            self._voting.on_certificate(body)
+        else:
+            raise Malformed("this message is taken elsewhere")
+
+    def _on_signed(self, signed: Signed) -> None:
+        core = self.core
+        if signed.kind == "commit":
+            core.learn_commitment(signed)
+        elif signed.kind == "have":
+            self._on_have(signed)
+        elif signed.kind == "list":
+            value = self._reducing.check_list(signed)
+            self._enter(value.view)
+            self._reducing.on_list(signed)
+        elif signed.kind == "screen":
+            self._leading.on_screen(signed)
+        elif signed.kind == "plan":
+            self._on_plan(signed)
+        elif signed.kind == "result":
+            self._leading.on_result(signed)
+        elif signed.kind == "propose":
+            self._voting.on_propose(signed)
+        elif signed.kind == "prepare":
+            self._leading.on_prepare(signed)
+        else:
+            self._leading.on_vote(signed)
+
+    def _on_have(self, signed: Signed) -> None:
+        self._leading.on_have(signed)
+        self._enter(self._leading.view_asked())
+
+    def _on_plan(self, signed: Signed) -> None:
+        state = self._reducing.on_plan(signed)
+        if state is not None:
+            self._speculate(signed.id)
+            self._leading.on_own_plan(signed.id, state)
+
+    def _learn_results(self, sender: int, plan_id: Digest, results: list[Result]) -> None:
+        known = self._spread.setdefault(plan_id, {})
+        for part, root, data in results:
+            self.core.results.setdefault(root, (part, data))
+            plan = self.core.plans.get(plan_id)
+            if plan is None or plan.resolution.reducers[part][0] == sender:
+                known.setdefault(part, root)
+        self._speculate(plan_id)
+
+    def _speculate(self, plan_id: Digest) -> None:
+        """Compute the next state as soon as all parts are here, before it is proposed."""
+        core = self.core
+        known = self._spread.get(plan_id, {})
+        if plan_id in core.plans and len(known) == core.context.rules.parts:
+            roots = tuple(known[p] for p in range(core.context.rules.parts))
+            if core.once("apply", roots):
+                core.effects.append(Apply(roots))
+
+    def _have(self) -> None:
+        """Say what we hold, once a view: to the leader, after a failed view to all.
+
+        All hear of higher views, so that nodes which were apart meet in one.
+        """
+        core = self.core
+        if core.signer is None or f"have.{self.view}" in core.slots:
+            return
+        have = Have(self.view, core.held(), core.agreement.lock)
+        core.phase("have")
+        signed = core.sign(f"have.{self.view}", "have", encode_have(have))
+        if self.view:
+            core.broadcast(signed)
+        else:
+            core.send(core.leader, signed)
+
+    def _enter(self, view: int) -> None:
+        if self.core.agreement.enter(view):
+            self._start_view_timer()
+            self._have()
+
+    def _start_view_timer(self) -> None:
+        deadlines = self.core.context.deadlines
+        delay = min(deadlines.view_s * (1 + self.view), deadlines.view_s_max)
+        self.core.effects.append(StartTimer(f"{VIEW_TIMER}/{self.view}", delay))

@@ -1,0 +1,226 @@
+"""Duties of a voter: check a proposal, prepare, lock, vote, accept a certificate.
+
+Pure; part of ``RoundMachine``. A proposal is prepared only when everything that it says was
+computed here too. docs/protocol.md, "Agreement".
+"""
+
+from dataclasses import dataclass
+
+from node.errors import BadSignature, PeerError
+from node.exchange.agreement import highest_lock
+from node.exchange.core import PlanState, RoundCore, named_by
+from node.exchange.decide import decision_of, skip_of
+from node.exchange.effects import Apply, Certified, KeepResults, Persist
+from node.exchange.leading import agreed_roots
+from node.exchange.reducing import Reducing, open_haves
+from node.ledger.votes import check_certificate, decision_id
+from node.types import Digest
+from node.wire.convert import decode_have, decode_proposal, decode_results
+from node.wire.convert_ledger import decode_decision
+from node.wire.messages import Certificate, Decision, PrepareCertificate, Proposal, Signed
+
+HEARD = "heard."
+"""Prefix of the slots that keep the proposals which we prepared."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A proposal that is being checked."""
+
+    signed: Signed
+    proposal: Proposal
+    decision: Decision
+    id: Digest
+
+
+class Voting:
+    """Voter duties of one round."""
+
+    def __init__(self, core: RoundCore, reducing: Reducing) -> None:
+        self._core = core
+        self._reducing = reducing
+        self._pending: Pending | None = None
+        self._lock_on_disk: PrepareCertificate | None = core.agreement.lock
+
+    def on_propose(self, signed: Signed) -> None:
+        """Start to check a leader's proposal.
+
+        Raises:
+            PeerError: not the leader's, or of another job, round or parent.
+        """
+        core = self._core
+        sender = core.elector_of(signed)
+        proposal = decode_proposal(signed.body, signed.job, signed.round)
+        if signed.kind != "propose" or sender != core.electorate.leader(
+            signed.round, proposal.view
+        ):
+            raise BadSignature("a proposal from someone who does not lead its view")
+        decision = decode_decision(proposal.decision)
+        c = core.context
+        if (decision.job, decision.round, decision.prev) != (c.job, c.round, c.prev):
+            raise PeerError("a proposal for another job, round or parent")
+        id_ = decision_id(proposal.decision)
+        core.signed.setdefault(id_, signed)
+        if proposal.view == core.agreement.view:
+            self._pending = Pending(signed, proposal, decision, id_)
+            self.advance()
+
+    def drop(self) -> None:
+        """Forget the pending proposal: it does not hold."""
+        self._pending = None
+
+    def advance(self) -> None:
+        """Go on with the pending proposal: fetch or compute what is missing, or prepare."""
+        core = self._core
+        pending = self._pending
+        if pending is None or pending.proposal.view != core.agreement.view:
+            return
+        if not self._is_justified(pending) or not self._is_computed(pending):
+            return
+        self._pending = None
+        proposal = pending.proposal
+        verdict = core.agreement.may_prepare(proposal.view, pending.id, proposal.prepared)
+        if verdict.ok and core.signer is not None:
+            # A quorum of PREPAREs may bind the round to this decision for ever, so the decision
+            # and its results must survive a crash of everybody who holds them.
+            core.record_slot(f"{HEARD}{proposal.view}", pending.signed)
+            if pending.decision.result_roots:
+                core.effects.append(KeepResults(pending.decision.result_roots))
+            vote = core.agreement.prepare(proposal.view, pending.id)
+            core.record_slot(f"prepare.{proposal.view}", vote)
+            core.phase("prepare")
+            core.send(core.leader, vote)
+
+    # Justification: the proposal follows from what a quorum said -----------------------------
+
+    def _is_justified(self, pending: Pending) -> bool:
+        """False while the plan is on its way.
+
+        Raises:
+            PeerError: the proposal does not follow.
+        """
+        proposal = pending.proposal
+        if proposal.plan_id is None:
+            self._check_without_plan(pending)
+            return True
+        state = self._core.plans.get(proposal.plan_id)
+        if state is None:
+            held = self._core.signed.get(proposal.plan_id)
+            if held is None:
+                self._core.fetch((proposal.plan_id,), (self._core.leader,))
+                return False
+            state = self._reducing.on_plan(held)
+            if state is None:
+                return False
+        self._check_with_plan(pending, state)
+        return True
+
+    def _check_with_plan(self, pending: Pending, state: PlanState) -> None:
+        core = self._core
+        proposal, decision = pending.proposal, pending.decision
+        if state.view != proposal.view:
+            raise PeerError("the plan is of another view")
+        lock = highest_lock(decode_have(h.body).prepared for h in state.haves)
+        if lock is not None and lock.decision_id != pending.id:
+            raise PeerError("the proposal ignores a lock that its own HAVEs carry")
+        rule = self._reducing.rule_for(len(state.resolution.contributors))
+        if not rule:
+            expected = skip_of(core.context, "too_few", state)
+        else:
+            roots = agreed_roots(state, self._result_roots(proposal), core.context.rules.replicas)
+            if roots is None:
+                raise PeerError("a part lacks equal results")
+            expected = decision_of(core.context, state, rule, roots, decision.state_root)
+        if decision != expected:
+            raise PeerError("the decision does not follow from its plan and results")
+
+    def _result_roots(self, proposal: Proposal) -> dict[int, dict[int, Digest]]:
+        roots: dict[int, dict[int, Digest]] = {}
+        for signed in proposal.results:
+            elector = self._core.elector_of(signed)
+            results = decode_results(signed.body)
+            if signed.kind != "result" or results.plan_id != proposal.plan_id:
+                raise PeerError("a result of another plan")
+            roots[elector] = dict(results.results)
+        return roots
+
+    def _check_without_plan(self, pending: Pending) -> None:
+        core = self._core
+        proposal, decision = pending.proposal, pending.decision
+        haves = open_haves(core, proposal.haves, proposal.view)
+        lock = highest_lock(h.prepared for h in haves)
+        if lock is not None:
+            if lock.decision_id != pending.id or proposal.prepared is None:
+                raise PeerError("the proposal ignores a lock that its own HAVEs carry")
+            core.check_lock(proposal.prepared)
+            if proposal.prepared.decision_id != pending.id or proposal.prepared.view < lock.view:
+                raise PeerError("the proposal carries a lock on something else")
+            return
+        if decision != skip_of(core.context, decision.skip_reason):
+            raise PeerError("without a plan or a lock only a SKIP may be proposed")
+        named = {
+            e
+            for (e, _), count in named_by(h.held for h in haves).items()
+            if count > core.electorate.f
+        }
+        allowed = {
+            "view": proposal.view > core.electorate.f,
+            "too_few": len(named) < core.context.rules.group_min,
+        }
+        if not allowed.get(decision.skip_reason, False):
+            raise PeerError(f"a SKIP for {decision.skip_reason} is not allowed here")
+
+    # Computation: the state that follows was computed here -----------------------------------
+
+    def _is_computed(self, pending: Pending) -> bool:
+        core = self._core
+        decision = pending.decision
+        if decision.skip:
+            return True
+        missing = [r for r in decision.result_roots if r not in core.results]
+        if missing:
+            core.fetch(missing, (core.leader,))
+            return False
+        state_root = core.shadows.get(decision.result_roots)
+        if state_root is None:
+            if core.once("apply", decision.result_roots):
+                core.effects.append(Apply(decision.result_roots))
+            return False
+        if state_root != decision.state_root:
+            raise PeerError("the proposed state is not the one that its results lead to")
+        return True
+
+    # Locks and certificates --------------------------------------------------------------------
+
+    def on_prepared(self, certificate: PrepareCertificate) -> None:
+        """Lock on it and vote, if it is of our view.
+
+        Raises:
+            BadSignature: not a quorum.
+        """
+        core = self._core
+        core.agreement.learn_lock(certificate)
+        vote = core.agreement.commit_vote()
+        lock = core.agreement.lock
+        if vote is None or lock is None:
+            return
+        if lock != self._lock_on_disk:
+            core.effects.append(Persist("lock", lock))
+            self._lock_on_disk = lock
+        core.record_slot(f"vote.{core.agreement.view}", vote)
+        core.phase("vote")
+        core.send(core.leader, vote)
+
+    def on_certificate(self, certificate: Certificate) -> None:
+        """The round is decided.
+
+        Raises:
+            BadSignature: not a quorum, or a child of another decision.
+        """
+        core = self._core
+        c = core.context
+        decision = check_certificate(certificate, c.job, c.round, c.electorate, core.verify)
+        if decision.prev != c.prev:
+            raise BadSignature("the certificate has another parent")
+        if core.once("certified"):
+            core.effects.append(Certified(certificate, decision))

@@ -1,0 +1,95 @@
+"""The chain of certificates of one job, from its founders to the last round.
+
+Pure. Each decision names the one before it and the electorate after it, so whoever knows the
+manifest can verify the whole chain alone. docs/protocol.md, "Chain".
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from node.errors import BadSignature
+from node.identity import Verifier
+from node.ledger.electorate import Electorate
+from node.ledger.votes import check_certificate, decision_id
+from node.merkle import digest
+from node.types import Digest, JobId
+from node.wire.messages import Certificate, Decision
+
+
+def genesis_id(job: JobId) -> Digest:
+    """Stands for the decision of round 0."""
+    return digest("genesis", job)
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where a chain stands: everything that the next round's rules need."""
+
+    job: JobId
+    round: int
+    """Last certified round; 0 before the first."""
+    id: Digest
+    electorate: Electorate
+    """Electors of round ``round + 1``."""
+    state_root: Digest | None
+    """Root after ``round``; None at genesis, where it follows from the manifest."""
+    credits: Mapping[bytes, int]
+    """Micro-credits by public key."""
+    refusals: Mapping[str, int]
+    """Reason -> refused contributions so far."""
+    skips: int
+    lease_until_round: int
+    halted: bool = False
+
+
+def genesis(job: JobId, founders: Electorate, rounds: int) -> Head:
+    """The head before round 1; the lease covers the manifest's rounds."""
+    return Head(job, 0, genesis_id(job), founders, None, {}, {}, 0, rounds)
+
+
+def extend(head: Head, decision: Decision, id_: Digest) -> Head:
+    """The head after a decision that was already checked against ``head``."""
+    credits = Counter(head.credits)
+    for elector, micro in decision.credits:
+        credits[head.electorate.keys[elector][0]] += micro
+    refusals = Counter(head.refusals)
+    refusals.update(reason for _, reason in decision.refused)
+    return replace(
+        head,
+        round=decision.round,
+        id=id_,
+        electorate=Electorate(decision.electors),
+        state_root=decision.state_root,
+        credits=dict(credits),
+        refusals=dict(refusals),
+        skips=head.skips + decision.skip,
+        lease_until_round=decision.lease_until_round,
+        halted=decision.halted,
+    )
+
+
+def verify_next(head: Head, certificate: Certificate, verify: Verifier) -> tuple[Head, Decision]:
+    """Check that ``certificate`` is the next one after ``head``, and advance.
+
+    Raises:
+        BadSignature: not a quorum of this electorate, or not a child of ``head``.
+        Malformed: not a decision in form.
+    """
+    decision = check_certificate(certificate, head.job, head.round + 1, head.electorate, verify)
+    check_parent(head, decision)
+    return extend(head, decision, decision_id(certificate.decision)), decision
+
+
+def check_parent(head: Head, decision: Decision) -> None:
+    """Raise BadSignature unless ``decision`` may follow ``head``."""
+    if decision.prev != head.id:
+        raise BadSignature("the decision has another parent")
+    if head.halted or decision.round > head.lease_until_round:
+        raise BadSignature("the job was halted, or its lease has ended")
+    if decision.skip and head.state_root not in (None, decision.state_root):
+        raise BadSignature("a SKIP may not change the state")
+    if any(e >= head.electorate.n for e, _ in (*decision.plan, *decision.refused)):
+        raise BadSignature("the decision names an elector that does not exist")
+    if any(e >= head.electorate.n for e, _ in decision.credits):
+        raise BadSignature("credit for an elector that does not exist")
