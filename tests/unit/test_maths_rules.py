@@ -1,0 +1,291 @@
+"""One suite over every aggregation rule: naive equality, symmetry, finiteness, bounded damage."""
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from node.errors import ConfigError
+from node.exchange.gram import assemble_gram, integer_gram, quantise_row
+from node.exchange.rules import RULES, Rule, combine_weighted, rule
+from node.exchange.rules.coordinates import comparators
+
+Vectors = npt.NDArray[np.float64]
+ALL = pytest.mark.parametrize("each", RULES.values(), ids=RULES)
+ROBUST = pytest.mark.parametrize(
+    "each", [r for r in RULES.values() if r.name != "mean"], ids=[n for n in RULES if n != "mean"]
+)
+
+
+def gram_of(rows: npt.NDArray[np.float32]) -> Vectors:
+    integers = [quantise_row(row) for row in rows]
+    return assemble_gram([(integer_gram(integers), [row.exponent for row in integers])])
+
+
+def aggregate(each: Rule, rows: npt.NDArray[np.float32], f: int) -> npt.NDArray[np.float32]:
+    if each.kind == "coordinates":
+        return each.combine(rows, f)
+    return combine_weighted(list(rows), each.weights(gram_of(rows), f))
+
+
+# The rules again, on whole vectors in float64, as the papers write them.
+
+
+def naive_start(x: Vectors, f: int) -> Vectors:
+    distance = np.linalg.norm(x[:, None] - x[None], axis=2)
+    keep = len(x) - f
+    centre = np.sort(distance, axis=1)[:, keep - 1].argmin()
+    middle: Vectors = x[np.argsort(distance[centre], kind="stable")[:keep]].mean(axis=0)
+    return middle
+
+
+def naive_weiszfeld(x: Vectors, z: Vectors, steps: int) -> Vectors:
+    for _ in range(steps):
+        distance = np.linalg.norm(x - z, axis=1)
+        least = 1e-3 * np.sort(distance)[(len(x) - 1) // 2]
+        pull = 1 / np.maximum(distance, least)
+        z = (pull[:, None] * x).sum(axis=0) / pull.sum()
+    return z
+
+
+def naive_centered_clip(x: Vectors, f: int) -> Vectors:
+    v = naive_weiszfeld(x, naive_start(x, f), 3)
+    for _ in range(10):
+        distance = np.linalg.norm(x - v, axis=1)
+        radius = np.sort(distance)[(len(x) - 1) // 2]
+        v = v + ((x - v) * np.minimum(1, radius / distance)[:, None]).mean(axis=0)
+    return v
+
+
+def naive_multi_krum(x: Vectors, f: int) -> Vectors:
+    sq = ((x[:, None] - x[None]) ** 2).sum(axis=2)
+    score = np.sort(sq, axis=1)[:, 1 : len(x) - f - 1].sum(axis=1)
+    chosen: Vectors = x[np.argsort(score, kind="stable")[: len(x) - f]].mean(axis=0)
+    return chosen
+
+
+NAIVE: dict[str, Callable[[Vectors, int], Vectors]] = {
+    "mean": lambda x, f: x.mean(axis=0),
+    "median": lambda x, f: np.median(x, axis=0),
+    "trimmed_mean": lambda x, f: np.sort(x, axis=0)[f : len(x) - f].mean(axis=0),
+    "multi_krum": naive_multi_krum,
+    "geometric_median": lambda x, f: naive_weiszfeld(x, naive_start(x, f), 16),
+    "centered_clip": naive_centered_clip,
+}
+
+
+def honest(m: int, d: int, seed: int) -> npt.NDArray[np.float32]:
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal(d) + 0.3 * rng.standard_normal((m, d))
+    return (rows * 1e-3).astype(np.float32)
+
+
+def spread(rows: npt.NDArray[np.float32]) -> float:
+    """Root mean square distance of the rows to their mean."""
+    x = rows.astype(np.float64)
+    return float(np.sqrt(((x - x.mean(axis=0)) ** 2).sum(axis=1).mean()))
+
+
+@ALL
+@given(st.integers(0, 3), st.integers(2, 8), st.integers(0, 10**6))
+@settings(max_examples=25, deadline=None, derandomize=True)
+def test_a_rule_equals_its_naive_version(each: Rule, f: int, more: int, seed: int) -> None:
+    rows = honest(each.m_min(f) + more, 3000, seed)
+    wanted = NAIVE[each.name](rows.astype(np.float64), f)
+    distance = float(np.linalg.norm(aggregate(each, rows, f) - wanted))
+    # The Gram matrix of 15-bit rows moves weights by about 1e-5, and float32 sums add 1e-7 each.
+    if each.name != "multi_krum" or distance < 1e-4 * spread(rows):
+        assert distance <= 1e-4 * spread(rows)
+        return
+    # Near ties 15 bits may choose another row; with exact inner products nothing may differ.
+    assert each.kind == "weights"
+    x = rows.astype(np.float64)
+    exact = combine_weighted(list(rows), each.weights(x @ x.T, f))
+    assert np.linalg.norm(exact - wanted) <= 1e-4 * spread(rows)
+
+
+@ALL
+def test_weights_are_at_most_one_and_sum_to_one(each: Rule) -> None:
+    if each.kind != "weights":
+        return
+    for f in range(4):
+        weights = each.weights(gram_of(honest(each.m_min(f) + 2, 500, f)), f)
+        assert (weights >= 0).all()
+        assert (weights <= 1).all()
+        assert abs(weights.sum() - 1) < 1e-12
+
+
+@ALL
+def test_the_order_of_rows_does_not_matter(each: Rule) -> None:
+    f = 2
+    rows = honest(each.m_min(f) + 3, 2000, 5)
+    base = aggregate(each, rows, f)
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(len(rows))
+        distance = np.linalg.norm(aggregate(each, rows[order], f) - base)
+        # Sums in another order: float32 rounding only.
+        assert distance <= 1e-5 * spread(rows)
+
+
+@ALL
+def test_the_same_rows_give_the_same_bits_and_stay_as_they_are(each: Rule) -> None:
+    rows = honest(each.m_min(2), 9000, 1)
+    before = rows.tobytes()
+    assert aggregate(each, rows, 2).tobytes() == aggregate(each, rows, 2).tobytes()
+    assert rows.tobytes() == before
+
+
+HOSTILE = {
+    "zero": np.zeros((9, 50)),
+    "equal": np.ones((9, 50)),
+    "largest": np.full((9, 50), 3.4e38),
+    "opposite": np.where(np.arange(9)[:, None] % 2, 3.4e38, -3.4e38) * np.ones((9, 50)),
+    "tiny": np.full((9, 50), 1.2e-38) * (1 + np.arange(9))[:, None],
+    "pairs": np.repeat(np.eye(5), 2, axis=0)[:9, :5].repeat(10, axis=1),
+    "mixed": 10.0 ** np.linspace(-37, 38, 9)[:, None] * np.ones((9, 50)),
+}
+
+
+@ALL
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_rows_give_a_finite_aggregate(each: Rule, name: str) -> None:
+    rows = HOSTILE[name].astype(np.float32)
+    for f in range(4):
+        if each.m_min(f) <= len(rows):
+            out = aggregate(each, rows, f)
+            assert np.isfinite(out).all()
+            if name in ("zero", "equal"):
+                assert np.allclose(out, rows[0], rtol=1e-6)
+
+
+@ALL
+@given(st.lists(st.floats(), min_size=49, max_size=49), st.integers(0, 2))
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_any_gram_matrix_gives_finite_weights(each: Rule, cells: list[float], f: int) -> None:
+    if each.kind == "weights":
+        weights = each.weights(np.array(cells).reshape(7, 7), f)
+        assert np.isfinite(weights).all()
+        assert combine_weighted([np.ones(3, np.float32)] * 7, weights) is not None
+
+
+def liars(good: npt.NDArray[np.float32], f: int, attack: str) -> npt.NDArray[np.float32]:
+    rng = np.random.default_rng(f)
+    mean: npt.NDArray[np.float32] = good.mean(axis=0)
+    if attack == "sign_flip":
+        return np.tile(-10 * mean, (f, 1))
+    if attack == "huge":
+        return (1e30 * rng.standard_normal((f, good.shape[1]))).astype(np.float32)
+    if attack == "huge_equal":
+        return np.tile(mean * 1e30, (f, 1)).astype(np.float32)
+    if attack == "ladder":
+        powers = np.logspace(0, 36, f) if f > 1 else np.array([1e6])
+        return (powers[:, None] * mean * 1e3).astype(np.float32)
+    shifted: npt.NDArray[np.float32] = np.tile(mean + 1.5 * good.std(axis=0), (f, 1))
+    return shifted
+
+
+@ROBUST
+@pytest.mark.parametrize("attack", ["sign_flip", "huge", "huge_equal", "ladder", "shift"])
+def test_f_liars_move_the_aggregate_by_a_bounded_multiple_of_the_honest_spread(
+    each: Rule, attack: str
+) -> None:
+    for f, more in itertools.product((1, 2, 5, 10), (0, 3)):
+        # m = 2f + 1 is the worst case: as many liars as theory allows.
+        good = honest(each.m_min(f) + more - f, 2000, f)
+        rows = np.vstack([liars(good, f, attack), good]).astype(np.float32)
+        moved = np.linalg.norm(aggregate(each, rows, f) - good.mean(axis=0, dtype=np.float64))
+        # The worst of these attacks moves a rule by 2.13 spreads (geometric median, f = 10).
+        assert moved <= 2.5 * spread(good), (f, more)
+
+
+def test_the_mean_does_not_survive_one_liar() -> None:
+    good = honest(6, 2000, 1)
+    rows = np.vstack([liars(good, 1, "sign_flip"), good])
+    moved = np.linalg.norm(aggregate(rule("mean"), rows, 1) - good.mean(axis=0))
+    assert moved > 4 * spread(good)
+
+
+@ALL
+def test_too_few_rows_are_refused(each: Rule) -> None:
+    for f in range(4):
+        rows = honest(each.m_min(f), 20, f)
+        assert aggregate(each, rows, f).shape == (20,)
+        if each.m_min(f) > 1:
+            with pytest.raises(ValueError, match="not defined"):
+                aggregate(each, rows[1:], f)
+    with pytest.raises(ValueError, match="not defined"):
+        aggregate(each, honest(9, 20, 0), -1)
+
+
+def test_an_unknown_rule_names_the_choices() -> None:
+    with pytest.raises(ConfigError, match="centered_clip"):
+        rule("vote")
+
+
+def test_a_gram_matrix_that_is_not_square_is_refused() -> None:
+    each = rule("centered_clip")
+    assert each.kind == "weights"
+    with pytest.raises(ValueError, match="square"):
+        each.weights(np.ones((5, 4)), 1)
+
+
+def test_the_sorting_network_sorts_every_sequence_of_zeros_and_ones() -> None:
+    # Knuth 5.3.4, theorem Z: then it sorts everything.
+    for m in range(1, 10):
+        cases = np.array(list(itertools.product([0, 1], repeat=m))).T
+        for first, stop in {(0, m), ((m - 1) // 2, m // 2 + 1), (m // 3, m - m // 3)}:
+            wires = list(cases)
+            for i, j, low, high in comparators(m, first, stop):
+                least, most = np.minimum(wires[i], wires[j]), np.maximum(wires[i], wires[j])
+                wires[i] = least if low else wires[i]
+                wires[j] = most if high else wires[j]
+            assert np.array_equal(wires[first:stop], np.sort(cases, axis=0)[first:stop])
+
+
+@pytest.mark.parametrize("m", [16, 33, 64])
+def test_the_sorting_network_sorts_many_rows(m: int) -> None:
+    rows = honest(m, 500, m)
+    for f in (0, 5):
+        wanted = np.sort(rows.astype(np.float64), axis=0)[f : m - f].mean(axis=0)
+        got = aggregate(rule("trimmed_mean"), rows, f)
+        assert np.allclose(got, wanted, rtol=0, atol=1e-6 * np.abs(rows).max())
+
+
+@ALL
+def test_zeros_of_both_signs_give_the_same_bits(each: Rule) -> None:
+    if each.kind == "coordinates":
+        rows = np.zeros((6, 100), np.float32)
+        rows[::2] = -0.0
+        assert not np.signbit(each.combine(rows, 1)).any()
+        assert not np.signbit(each.combine(-rows[:5], 1)).any()
+        assert not np.signbit(each.combine(np.full((5, 9), -0.0, np.float32), 1)).any()
+
+
+@given(st.integers(1, 8), st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_the_weighted_sum_is_close_to_float64(m: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((m, 40_000)).astype(np.float32)
+    weights = rng.uniform(-1, 1, m)
+    out = combine_weighted(list(rows), weights)
+    assert np.abs(out - (weights[:, None] * rows).sum(axis=0)).max() <= m * 1e-6
+
+
+def test_weights_out_of_range_are_refused() -> None:
+    one = np.ones(3, np.float32)
+    for bad in (np.nan, np.inf, 1.5):
+        with pytest.raises(ValueError, match="weight"):
+            combine_weighted([one], np.array([bad]))
+    with pytest.raises(ValueError, match="rows"):
+        combine_weighted([one, one[:2]], np.array([0.5, 0.5]))
+    with pytest.raises(ValueError, match="rows"):
+        combine_weighted([], np.array([]))
+
+
+def test_a_sum_that_overflows_is_clamped() -> None:
+    rows = [np.full(3, 3.4e38, np.float32)] * 3
+    assert np.isfinite(combine_weighted(rows, np.ones(3))).all()
