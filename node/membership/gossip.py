@@ -5,7 +5,7 @@ an invalid one is the fault of who sent it. The DHT has no such sender: there no
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -89,22 +89,22 @@ class Gossip:
             for peer in partners:
                 group.create_task(self._exchange_with(peer))
 
-    async def learn(self, values: Sequence[bytes], *, strict: bool) -> Sequence[PeerId]:
+    async def learn(self, values: Sequence[bytes], *, strict: bool) -> Mapping[PeerId, int]:
         """Check encoded SignedRecords (peer input) and take the newer ones into the view.
 
         Returns:
-            The authors of the valid ones, in order.
+            The authors of the valid ones, each with the highest sequence among them.
 
         Raises:
             Malformed, TooLarge, BadSignature: one is invalid, and ``strict``; else it is left out.
         """
         now = self._clock.unix_s()
-        known = {record.signed: record.peer for record in self._view.usable(now)}
-        authors: list[PeerId] = []
+        known = {record.signed: record for record in self._view.usable(now)}
+        authors: dict[PeerId, int] = {}
         checked = 0
         for signed in values:
             if signed in known:
-                authors.append(known[signed])
+                authors[known[signed].peer] = known[signed].sequence
                 continue
             checked += 1
             if checked % CHECKED_PER_SLICE == 0:
@@ -117,7 +117,7 @@ class Gossip:
                 continue
             except PeerError:
                 continue  # Expired or of another swarm: no fault, clocks and names differ.
-            authors.append(record.peer)
+            authors[record.peer] = max(record.sequence, authors.get(record.peer, 0))
             if record.peer == self._view.own:
                 self.own_seen = max(self.own_seen, record.sequence)
             elif self._view.learn(record, now).ok:

@@ -17,7 +17,7 @@ from node.identity import Signer, Verifier, verify
 from node.membership.board import ManifestBoard, ManifestId
 from node.membership.gossip import Gossip
 from node.membership.record import PeerRecord, make_record
-from node.membership.split import SplitWatch, choose_absent
+from node.membership.split import SplitWatch, choose_absent, choose_joined
 from node.membership.view import View
 from node.ports import Discovery, Store, Transport, WallClock
 from node.types import JobId, PeerId
@@ -111,7 +111,7 @@ class MembershipService:
         self._key = f"artel/{config.swarm}/peers"
         self._sequence = 0
         self._cloned = False
-        self._listed: frozenset[PeerId] = frozenset()
+        self._joined: frozenset[PeerId] = frozenset()
         self._announce_now = asyncio.Event()
         self._shown: object = ()
 
@@ -134,9 +134,11 @@ class MembershipService:
         """One sentence: alone or how many peers, split noticed or healed, a copied key."""
         now = self._clock.unix_s()
         records = self.view.usable(now)
-        met = sum(1 for r in records if (peer := self.view.get(r.peer)) and peer.met is not None)
         if records:
-            parts = [f"{len(records)} peers known, {met} of them met"]
+            peers = [peer for r in records if (peer := self.view.get(r.peer))]
+            met = sum(peer.met is not None for peer in peers)
+            silent = sum(peer.failures > 0 for peer in peers)
+            parts = [f"{len(records)} peers known, {met} of them met, {silent} do not answer now"]
         elif self._bootstrap:
             parts = [f"alone: none of {len(self._bootstrap)} bootstrap peers answers"]
         else:
@@ -222,11 +224,13 @@ class MembershipService:
         # Anybody writes there: shuffled, so that no choice of subkeys keeps the others unread.
         drawn = self._rng.permutation(len(records))[: 2 * self._config.peers_max]
         values = [records[int(index)].value for index in drawn]
-        self._listed = frozenset(await self._gossip.learn(values, strict=False))
+        listed = await self._gossip.learn(values, strict=False)
         now = self._clock.unix_s()
         self.view.expire(now)
-        absent = choose_absent(self.view, self._listed, self._discovery.neighbours(), now)
-        if self.split.observe(absent, now):
+        self._joined = choose_joined(self.view, listed, self._discovery.neighbours())
+        absent = choose_absent(self.view, self._joined, now)
+        alive = {record.peer for record in self.view.usable(now)}
+        if self.split.observe(absent, self._joined, alive, now):
             self._announce_now.set()
         self._on_learned()
 
@@ -245,12 +249,8 @@ class MembershipService:
     # Join.
 
     async def _join(self, quick: bool) -> None:
-        neighbours = set(self._discovery.neighbours())
-        wanted = [
-            peer
-            for peer in self.view.bootstrap
-            if peer not in neighbours and peer not in self._listed
-        ]
+        joined = {*self._joined, *self._discovery.neighbours()}
+        wanted = [peer for peer in self.view.bootstrap if peer not in joined]
         absent = [peer for peer in self.split.absent if peer not in wanted]
         drawn = self._rng.permutation(len(absent))
         wanted += [absent[int(index)] for index in drawn]

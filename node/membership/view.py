@@ -56,8 +56,6 @@ class Peer:
     """Newest record, expired or not; None for a peer that only called or is only configured."""
     learned: float = 0.0
     """When ``record`` came; unix seconds."""
-    first_learned: float = 0.0
-    """When the first record since the peer was last forgotten or expired came; unix seconds."""
     met: float | None = None
     """When a call to or from it last succeeded."""
     failures: int = 0
@@ -113,7 +111,7 @@ class View:
         is_new = before is None or before.expires_unix_s <= now
         peer.record, peer.learned = record, now
         if is_new:
-            peer.first_learned, peer.failures, peer.retry_at = now, 0, 0.0
+            peer.failures, peer.retry_at = 0, 0.0
         if is_new and before:
             peer.met = None  # It is back after a silence: greet it again.
         return Verdict(True, "new" if is_new else "newer")

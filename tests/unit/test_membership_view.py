@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from node.identity import Identity
 from node.membership.record import PeerRecord
-from node.membership.split import GRACE_S, SplitWatch, choose_absent
+from node.membership.split import GRACE_S, SplitWatch, choose_absent, choose_joined
 from node.membership.view import (
     EXPIRED_KEPT_S,
     RETRY_S_MAX,
@@ -253,21 +253,37 @@ def test_a_met_peer_that_the_dht_lacks_shows_a_split_after_a_grace() -> None:
     for index in (1, 2, 3):
         view.called(_id(index), True, NOW)
     view.called(_id(3), False, NOW)
-    listed, neighbours = [_id(1)], [US]
-    assert choose_absent(view, listed, neighbours, NOW + GRACE_S - 0.1) == []
-    assert choose_absent(view, listed, neighbours, NOW + GRACE_S) == [_id(2)]
-    assert choose_absent(view, listed, [_id(2)], NOW + GRACE_S) == []
+    assert choose_absent(view, [_id(1)], NOW + GRACE_S - 0.1) == []
+    assert choose_absent(view, [_id(1)], NOW + GRACE_S) == [_id(2)]
+    assert choose_absent(view, [_id(1), _id(2)], NOW + GRACE_S) == []
+
+
+def test_a_record_from_before_a_split_does_not_count_as_joined() -> None:
+    view = _view(1, 2, 3)
+    view.learn(_record(1, sequence=2), NOW)
+    listed = {_id(1): 1, _id(2): 1, _id(4): 1}
+    assert choose_joined(view, listed, [_id(3)]) == {_id(2), _id(3), _id(4)}
+    assert _id(1) in choose_joined(view, {_id(1): 2}, [])
 
 
 def test_a_split_is_told_when_it_begins_and_when_it_is_healed() -> None:
-    watch = SplitWatch()
-    assert not watch.observe([], NOW)
+    watch, alive = SplitWatch(), [_id(1), _id(2), _id(3)]
+    assert not watch.observe([], [_id(1)], alive, NOW)
     assert watch.sentence(NOW) == ""
-    assert watch.observe([_id(1), _id(2)], NOW)
-    assert not watch.observe([_id(1)], NOW + 1)
+    assert watch.observe([_id(1), _id(2)], [], alive, NOW)
+    assert not watch.observe([_id(1)], [], alive, NOW + 1)
     assert watch.sentence(NOW + 7) == (
-        "split noticed 7 s ago: the DHT lacks 1 met peers; rejoining"
+        "split noticed 7 s ago: the DHT lacks 2 met peers; rejoining"
     )
-    assert watch.observe([], NOW + 9)
+    assert watch.observe([], [_id(1), _id(2)], alive, NOW + 9)
     assert watch.sentence(NOW + 11) == "a split was healed 2 s ago"
     assert (watch.noticed, watch.healed) == (1, 1)
+
+
+def test_a_split_whose_other_side_fell_silent_is_not_called_healed() -> None:
+    watch = SplitWatch()
+    watch.observe([_id(1)], [], [_id(1)], NOW)
+    assert not watch.observe([], [], [_id(1)], NOW + 1)  # it merely does not answer
+    assert watch.observe([], [], [], NOW + 60)
+    assert watch.sentence(NOW + 60) == "the peers beyond a split fell silent 0 s ago"
+    assert (watch.noticed, watch.healed) == (1, 0)
