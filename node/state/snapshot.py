@@ -14,7 +14,7 @@ import numpy as np
 from safetensors import SafetensorError, deserialize
 
 from node.errors import Malformed, TooLarge
-from node.exchange.merkle import digest, root
+from node.merkle import digest, root
 from node.ports import FloatVector
 from node.state.outer import OuterState
 from node.types import Digest
