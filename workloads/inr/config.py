@@ -19,7 +19,7 @@ USES: Mapping[str, frozenset[str]] = {
 """Which of the optional settings each activation reads."""
 
 DEFAULTS: Mapping[str, Mapping[str, float]] = {
-    "sinc": {"omega": 30.0},
+    "sinc": {"omega": 20.0},
     "gaussian": {"sigma": 0.1},
     "sine": {"omega": 30.0},
     "wire": {"omega": 10.0, "sigma": 10.0},
@@ -53,7 +53,7 @@ class InrConfig(BaseModel):
     lr_end_ratio: float = Field(default=0.1, ge=0, le=1)
     """Learning rate at the job's last step, relative to ``lr``; a cosine joins them."""
     device: str | None = None
-    """"auto", "cpu", "cuda" or "cuda:N"; None leaves the choice to the node."""
+    """One of "auto", "cpu", "cuda", "cuda:N"; None leaves the choice to the node."""
 
     @model_validator(mode="before")
     @classmethod
