@@ -26,6 +26,8 @@ from node.types import PeerId
 METHOD = "peers/1"
 MET_AT_ONCE_MAX = 4
 """New peers that are called in one turn."""
+TOLD_IN_REQUEST = 7
+"""Records of others in a request; the reply holds as many as an exchange may."""
 KNOWN_AT_ONCE = 2
 """Met peers that are called in one slow turn."""
 CHECKED_PER_SLICE = 16
@@ -137,7 +139,7 @@ class Gossip:
             reply = await self._transport.call(
                 peer,
                 METHOD,
-                self._message(),
+                self._message(TOLD_IN_REQUEST),
                 timeout_s=self._call_timeout_s,
                 reply_bytes_max=EXCHANGE_BYTES_MAX,
             )
@@ -157,9 +159,9 @@ class Gossip:
             raise Refused("shunned", caller)
         await self._learn_from(caller, request)
         self._view.called(caller, True, self._clock.unix_s())
-        return self._message()
+        return self._message(EXCHANGE_RECORDS_MAX - 1)
 
-    def _message(self) -> bytes:
+    def _message(self, told: int) -> bytes:
         assert self.own is not None, "our record is made before anybody is served"
-        others = self._view.sample(self._rng, EXCHANGE_RECORDS_MAX - 1, self._clock.unix_s())
+        others = self._view.sample(self._rng, told, self._clock.unix_s())
         return encode_exchange([self.own.signed, *(record.signed for record in others)])

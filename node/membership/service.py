@@ -112,6 +112,7 @@ class MembershipService:
         self._sequence = 0
         self._cloned = False
         self._joined: frozenset[PeerId] = frozenset()
+        self._once_joined: set[PeerId] = set()
         self._announce_now = asyncio.Event()
         self._shown: object = ()
 
@@ -249,8 +250,14 @@ class MembershipService:
     # Join.
 
     async def _join(self, quick: bool) -> None:
+        now = self._clock.unix_s()
         joined = {*self._joined, *self._discovery.neighbours()}
-        wanted = [peer for peer in self.view.bootstrap if peer not in joined]
+        alive = {record.peer for record in self.view.usable(now)}
+        # A bootstrap peer that was joined once and still answers is the split watch's business,
+        # which waits and tells; one not yet joined, or silent for long, is met without ado.
+        self._once_joined = {*self._once_joined, *joined} & alive & set(self.view.bootstrap)
+        settled = joined | self._once_joined
+        wanted = [peer for peer in self.view.bootstrap if peer not in settled]
         absent = [peer for peer in self.split.absent if peer not in wanted]
         drawn = self._rng.permutation(len(absent))
         wanted += [absent[int(index)] for index in drawn]
