@@ -62,31 +62,23 @@ def quantise_row(x: FloatVector) -> IntegerRow:
     Raises:
         ValueError: a value is not finite.
     """
-    bits = x.view(np.uint32)
-    scratch = np.empty(CHUNK, np.float32)
-    magnitude = scratch.view(np.uint32)
-    top = 0
-    for start in range(0, len(x), CHUNK):
-        part = bits[start : start + CHUNK]
-        # Integers order magnitudes as floats do.
-        top = max(
-            top, int(np.bitwise_and(part, np.uint32(0x7FFFFFFF), magnitude[: len(part)]).max())
-        )
+    top = max(float(x.max(initial=0.0)), -float(x.min(initial=0.0)))
+    if not math.isfinite(top):
+        raise ValueError("a row to quantise is not finite")
     values = np.empty(len(x), np.int16)
-    if top == 0:
+    if top == 0.0:
         values.fill(0)
         return IntegerRow(values, 0)
-    if top >= 0x7F800000:
-        raise ValueError("a row to quantise is not finite")
-    shift = 14 - math.frexp(float(np.uint32(top).view(np.float32)))[1]
+    shift = 14 - math.frexp(top)[1]
     # Two exact steps where one power of two does not fit float32. What becomes subnormal on the
     # way is far below one half and rounds to zero in any FPU mode.
     first = max(-126, min(shift, 127))
     near, far = np.float32(math.ldexp(1.0, first)), np.float32(math.ldexp(1.0, shift - first))
+    scratch = np.empty(min(CHUNK, len(x)), np.float32)
     for start in range(0, len(x), CHUNK):
-        part_f = x[start : start + CHUNK]
-        y = scratch[: len(part_f)]
-        np.multiply(part_f, near, out=y)
+        part = x[start : start + CHUNK]
+        y = scratch[: len(part)]
+        np.multiply(part, near, out=y)
         if shift != first:
             np.multiply(y, far, out=y)
         np.rint(y, out=y)
