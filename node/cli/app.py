@@ -173,6 +173,11 @@ def node_run(
 
     Example: artel node run --job job.toml --join /ip4/203.0.113.7/tcp/31330/p2p/12D3KooW...
     """
+    import os
+
+    from node.cli.environment import set_environment
+
+    set_environment(os.environ)  # before anything imports numpy
     from node.cli.node_config import read_node_config
     from node.cli.node_run import run_node
 

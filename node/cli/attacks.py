@@ -1,17 +1,20 @@
 """Finds the ``Behaviour`` of ``--attack`` among installed packages."""
 
 from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
 from node.errors import ConfigError
-from node.ports import Behaviour
 from node.types import PeerId
+
+if TYPE_CHECKING:
+    from node.ports import Behaviour  # imports numpy, which `artel up` does without
 
 ENTRY_POINT_GROUP = "artel.attacks"
 
 
-def load_attack(text: str, peer: PeerId) -> Behaviour:
+def load_attack(text: str, peer: PeerId) -> "Behaviour":
     """The behaviour that ``text`` names.
 
     Args:

@@ -1,10 +1,9 @@
 """``artel node run``: from settings to a running node, and its clean end."""
 
-import os
 from pathlib import Path
 
-from node.adapters.worker_forker import WorkerForker
-from node.cli.environment import import_all, set_environment
+from node.cli.attacks import check_attack
+from node.cli.environment import import_all
 from node.cli.shared import read_text
 from node.config import NodeConfig
 
@@ -14,14 +13,18 @@ JOB_ID_CHARS = 64
 def run_node(config: NodeConfig, log_format: str = "text") -> int:
     """Run a node until it is told to stop; the exit code.
 
+    The caller has called ``set_environment`` before it imported this module.
     In a fork of the zygote all imports are there already; the forker is then just one more fork.
 
     Raises:
         ConfigError: a setting cannot work on this machine.
     """
+    if config.attack:
+        check_attack(config.attack)
     manifests = [read_text(Path(job), "the job") for job in config.jobs if not _is_job_id(job)]
-    set_environment(os.environ)
     import_all()
+    from node.adapters.worker_forker import WorkerForker
+
     forker = WorkerForker.start()
     try:
         from node.cli.node_flow import run_flow

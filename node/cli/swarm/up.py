@@ -49,7 +49,8 @@ def run_swarm(plan: Plan, *, timeout_s: float, keep: bool, as_json: bool) -> int
         with _interrupts():
             members = _make_members(plan)
             print(f"artel: starting {plan.nodes} nodes in {plan.folder}", file=out, flush=True)
-            zygote = Zygote(plan.folder / "zygote.log")
+            with _deferred():
+                zygote = Zygote(plan.folder / "zygote.log")
             zygote.wait_ready()
             watch = Watch(plan, members, zygote, start_s=start_s, timeout_s=timeout_s)
             _start_nodes(plan, watch, zygote)
@@ -126,6 +127,24 @@ def _interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _deferred() -> Iterator[None]:
+    """An interrupt comes after the block: a process just started is not lost from sight."""
+    pending: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        pending.append(number)
+
+    before = {n: signal.signal(n, remember) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if pending:
+        raise KeyboardInterrupt
 
 
 @contextmanager
