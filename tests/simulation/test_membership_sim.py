@@ -125,7 +125,7 @@ async def test_eight_nodes_see_one_another_within_two_seconds(swarm: Swarm) -> N
     for index in range(1, 8):
         swarm.start(index, join=[0])
     await swarm.until(swarm.all_see_all, within_s=2.0)
-    assert swarm.one_dht()
+    await swarm.until(swarm.one_dht, within_s=2.0)
     assert "7 peers known" in swarm.nodes[3].status_sentence()
     assert swarm.changes[3] > 0
     assert swarm.no_score_is_touched()
@@ -227,7 +227,7 @@ async def test_a_split_that_outlives_all_records_is_healed_by_the_one_join_acros
     assert swarm.seen_by(4) == {swarm.peer(3), swarm.peer(5)}
     swarm.network.heal()
     await swarm.until(swarm.all_see_all, within_s=30.0)
-    assert swarm.one_dht()
+    await swarm.until(swarm.one_dht, within_s=30.0)
 
 
 async def test_two_dhts_that_were_never_joined_are_noticed_by_exchange_alone(
