@@ -213,6 +213,10 @@ class Worker(Protocol):
         """Write what is worth seeing into ``folder``; paths written."""
         ...
 
+    async def reset(self) -> None:
+        """Forget the inner optimiser's state: the next round starts from another model."""
+        ...
+
     async def close(self) -> None:
         """End the process; idempotent."""
         ...

@@ -151,6 +151,6 @@ class Agreement:
 
 
 def highest_lock(locks: Iterable[PrepareCertificate | None]) -> PrepareCertificate | None:
-    """The certificate of the highest view: a leader with a quorum of HAVEs must propose its value."""
+    """The certificate of the highest view, whose value a leader must propose again."""
     known = [lock for lock in locks if lock is not None]
     return max(known, key=lambda lock: lock.view, default=None)

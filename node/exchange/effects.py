@@ -13,7 +13,7 @@ from node.wire.messages import Certificate, Decision, PrepareCertificate, RoundB
 
 @dataclass(frozen=True, slots=True)
 class Persist:
-    """Put a signed value, or the lock, into its slot. It is re-sent word for word after a restart."""
+    """Put a signed value, or the lock, into its slot; a restart sends it again word for word."""
 
     slot: str
     value: Signed | PrepareCertificate

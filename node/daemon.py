@@ -1,0 +1,291 @@
+"""One node: membership and jobs over ports. The same object on uvloop and in virtual time.
+
+Composition: it builds the services, joins them by passing values, and answers the operator.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import structlog
+
+from node import __version__
+from node.config import NodeConfig
+from node.errors import ConfigError, PeerError
+from node.identity import Signer, Verifier, verify
+from node.jobs.manifest import (
+    SignedManifest,
+    canonical_bytes,
+    decode_signed_manifest,
+    parse_manifest,
+    sign_manifest,
+)
+from node.jobs.runner import JobRunner, RunnerDeps
+from node.jobs.scope import Scope
+from node.jobs.service import JobService
+from node.jobs.show import job_status
+from node.membership.service import MembershipConfig, MembershipService
+from node.observe.status import JobStatus, NodeStatus, PeerStatus
+from node.ports import Behaviour, FloatVector, Ports
+from node.types import JobId, PeerId
+
+FIND_JOB_S = 1.0
+"""Pause between two looks for a job that was asked for by id."""
+
+
+class Honest:
+    """The behaviour of every node that is not an attacker: it changes nothing."""
+
+    def update(self, round_: int, update: FloatVector) -> FloatVector:
+        """The update itself."""
+        return update
+
+    def parts(self, round_: int, parts: Sequence[bytes]) -> Sequence[bytes]:
+        """The parts themselves."""
+        return parts
+
+    def sends(self, round_: int, kind: str, message: bytes) -> bytes | None:
+        """The message itself."""
+        return message
+
+
+HONEST: Behaviour = Honest()
+
+
+def no_failpoint(phase: str, round_: int) -> None:
+    """Nothing fails."""
+
+
+class Daemon:
+    """A running node.
+
+    Args:
+        config: what the operator wants.
+        signer: the node's identity.
+        ports: the world.
+        behaviour: what an attack changes; ``HONEST`` for a real node.
+        failpoint: called with (phase, round); a crash test may end the process in it.
+        slots_lost: the key is older than the slot log: nothing may be signed.
+        verifier: checks signatures; a simulation may give a cheaper one.
+        rng: randomness of membership (partners, pauses).
+    """
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        signer: Signer,
+        ports: Ports,
+        behaviour: Behaviour = HONEST,
+        failpoint: Callable[[str, int], None] = no_failpoint,
+        *,
+        slots_lost: bool = False,
+        verifier: Verifier = verify,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.config = config
+        self._signer = signer
+        self._ports = ports
+        self._slots_lost = slots_lost
+        self._verifier = verifier
+        self._log = structlog.get_logger("artel")
+        # Only spreads traffic in time; a simulation passes its own.
+        seeded = rng or np.random.default_rng(list(signer.public_key))
+        self._membership = MembershipService(
+            MembershipConfig(
+                swarm=config.swarm,
+                join=config.join,
+                announce=config.announce,
+                peers_max=config.limits.peers_max,
+                version=__version__,
+            ),
+            signer=signer,
+            transport=ports.transport,
+            discovery=ports.discovery,
+            store=ports.store,
+            clock=ports.clock,
+            rng=seeded,
+            manifest_id=lambda encoded: decode_signed_manifest(encoded, verifier).job_id,
+            verifier=verifier,
+        )
+        deps = RunnerDeps(
+            ports=ports,
+            signer=signer,
+            verify=verifier,
+            may_vote=not slots_lost,
+            behaviour=behaviour,
+            failpoint=failpoint,
+            on_blame=self._blame,
+            artifacts=Path(config.data) / "artifacts",
+            on_event=self._log.info,
+        )
+        self._jobs = JobService(deps, self._blame)
+        self._stop = asyncio.Event()
+        self._up = asyncio.Event()
+        self._errors: dict[PeerId, dict[str, int]] = {}
+        self._wanted: set[JobId] = set()
+        self._group: Scope | None = None
+        self._started_s = 0.0
+
+    # Life --------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until ``request_stop`` or cancellation."""
+        self._started_s = asyncio.get_running_loop().time()
+        async with Scope() as group:
+            self._group = group
+            await self._jobs.run(group)
+            group.create_task(self._membership.run(), name="membership")
+            for runner in self._jobs.runners:
+                await self._serve_job(runner.signed)
+            for text in self.config.jobs:
+                if len(text) == 64 and not Path(text).exists():
+                    self._want(JobId(bytes.fromhex(text)))
+            if self.config.serve == "any":
+                group.create_task(self._serve_any(), name="jobs-any")
+            self._up.set()
+            await self._stop.wait()
+            group.cancel_all()
+
+    def request_stop(self) -> None:
+        """End ``run`` soon; may be called from a signal handler."""
+        self._stop.set()
+
+    # Jobs --------------------------------------------------------------------------------------
+
+    async def submit(self, manifest_toml: str, overrides: Mapping[str, str]) -> str:
+        """Propose a job, publish it and run it; its id in hex.
+
+        Raises:
+            ConfigError: the manifest does not check, or too many jobs run.
+        """
+        await self._up.wait()
+        signed = sign_manifest(parse_manifest(manifest_toml, overrides), self._signer)
+        await self._jobs.start(signed)
+        await self._serve_job(signed)
+        return signed.job_id.hex()
+
+    async def _serve_job(self, signed: SignedManifest) -> None:
+        self._membership.view.keep(signed.founders)
+        await self._membership.publish_manifest(signed.encode())
+
+    def _want(self, job: JobId) -> None:
+        if job not in self._wanted and self._jobs.get(job) is None:
+            assert self._group is not None
+            self._wanted.add(job)
+            self._group.create_task(self._find(job), name=f"find-{job.hex()[:8]}")
+
+    async def _find(self, job: JobId) -> None:
+        """Look for a job's manifest until somebody gives it, then run it."""
+        while True:
+            encoded = await self._membership.find_manifest(job)
+            if encoded is not None:
+                signed = decode_signed_manifest(encoded, self._verifier)
+                try:
+                    await self._jobs.start(signed)
+                except ConfigError as error:
+                    self._log.warning("job_not_started", job=job.hex(), reason=str(error))
+                else:
+                    await self._serve_job(signed)
+                self._wanted.discard(job)
+                return
+            await asyncio.sleep(FIND_JOB_S)
+
+    async def _serve_any(self) -> None:
+        while True:
+            for job in sorted(await self._membership.list_manifests()):
+                self._want(job)
+            await asyncio.sleep(10 * FIND_JOB_S)
+
+    async def stop_job(self, job_id_hex: str) -> None:
+        """Stop a job on this node.
+
+        Raises:
+            ConfigError: no such job.
+        """
+        job = self._job_id(job_id_hex)
+        await self._jobs.stop(job)
+        self._membership.withdraw_manifest(job)
+
+    def _job_id(self, text: str) -> JobId:
+        try:
+            return JobId(bytes.fromhex(text))
+        except ValueError as error:
+            raise ConfigError(f"{text!r} is not a job id (64 hex digits)") from error
+
+    def list_jobs(self) -> Sequence[JobStatus]:
+        """All jobs, sorted by id."""
+        return [self._show(runner) for runner in self._jobs.runners]
+
+    def show_job(self, job_id_hex: str) -> tuple[JobStatus, str]:
+        """One job and its canonical manifest.
+
+        Raises:
+            ConfigError: no such job.
+        """
+        runner = self._jobs.get(self._job_id(job_id_hex))
+        if runner is None:
+            raise ConfigError(f"no job {job_id_hex} runs here; see `artel job list`")
+        return self._show(runner), canonical_bytes(runner.manifest).decode()
+
+    def _show(self, runner: JobRunner) -> JobStatus:
+        now = self._ports.clock.unix_s()
+        return job_status(runner, self._membership.view.explain(now, runner.head.electorate.ids))
+
+    # Peers and status --------------------------------------------------------------------------
+
+    def _blame(self, peer: PeerId, error: PeerError) -> None:
+        counts = self._errors.setdefault(peer, {})
+        counts[error.reason] = counts.get(error.reason, 0) + 1
+        self._membership.view.blame(peer, error.reason, self._ports.clock.unix_s())
+        self._log.warning("peer_error", peer=peer, reason=error.reason, text=str(error)[:200])
+
+    def _peers(self) -> Sequence[PeerStatus]:
+        now = self._ports.clock.unix_s()
+        connected = set(self._ports.transport.connected())
+        traffic = self._ports.transport.traffic()
+        shown: list[PeerStatus] = []
+        for peer, known in self._membership.view.known():
+            record = known.record
+            up, down = traffic.get(peer, (0, 0))
+            shown.append(
+                PeerStatus(
+                    peer=peer,
+                    addresses=record.addresses if record else (),
+                    connected=peer in connected,
+                    score=self._membership.view.score(peer, now),
+                    expires_in_s=max(0.0, record.expires_unix_s - now) if record else 0.0,
+                    bytes_up=up,
+                    bytes_down=down,
+                    errors=dict(self._errors.get(peer, {})),
+                )
+            )
+        return shown
+
+    def status(self) -> NodeStatus:
+        """What the node says about itself."""
+        own = self._signer.peer_id
+        jobs = self.list_jobs()
+        return NodeStatus(
+            peer=own,
+            version=__version__,
+            addresses=[f"{a}/p2p/{own}" for a in self._ports.transport.addresses],
+            uptime_s=asyncio.get_running_loop().time() - self._started_s,
+            ready=self._up.is_set() and all(j.params for j in jobs if j.state != "failed"),
+            membership=self._membership.status_sentence(),
+            peers=self._peers(),
+            jobs=jobs,
+            warnings=self._warnings(),
+        )
+
+    def _warnings(self) -> Sequence[str]:
+        warnings = [f"{r.manifest.job.name}: {r.warning}" for r in self._jobs.runners if r.warning]
+        if self._slots_lost:
+            warnings.append(
+                "the slot log is gone but the key is not: this node signs nothing, it only follows"
+            )
+        for runner in self._jobs.runners:
+            if runner.head.electorate.f == 0:
+                n = runner.head.electorate.n
+                warnings.append(f"{runner.manifest.job.name}: with {n} electors one liar suffices")
+        return warnings

@@ -1,0 +1,157 @@
+"""All jobs of one node: hands each its messages, starts and stops them, remembers them.
+
+Flow. Methods served: "round/1", "fetch/1", "chain/1", "state/1", "chunks/1" (docs/protocol.md,
+"Methods").
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TypeVar
+
+from node.errors import ConfigError, PeerError, Refused
+from node.jobs.courier import FETCH_METHOD, ROUND_METHOD, UNKNOWN_JOB
+from node.jobs.manifest import SignedManifest, decode_signed_manifest
+from node.jobs.runner import JobRunner, RunnerDeps
+from node.jobs.scope import Scope
+from node.jobs.sync import CHAIN_METHOD, CHUNKS_METHOD, STATE_METHOD
+from node.ports import Transport
+from node.types import JobId, PeerId
+from node.wire.convert import decode_fetch, decode_round, encode_ack, encode_fetched
+from node.wire.convert_ledger import decode_chain_request, decode_state_request
+from node.wire.limits import CHUNKS_ASKED_MAX, PAYLOAD_BYTES_MAX
+
+R = TypeVar("R")
+
+MANIFEST_KEY = "manifest/"
+JOBS_MAX = 16
+"""Jobs that one node runs."""
+
+
+class JobService:
+    """The jobs of one node.
+
+    Args:
+        deps: what each runner gets.
+        blame: scores a peer that sent what it should not.
+    """
+
+    def __init__(self, deps: RunnerDeps, blame: Callable[[PeerId, PeerError], None]) -> None:
+        self._deps = deps
+        self._blame = blame
+        self._runners: dict[JobId, JobRunner] = {}
+        self._tasks: dict[JobId, asyncio.Task[None]] = {}
+        self._group: Scope | None = None
+
+    @property
+    def runners(self) -> Sequence[JobRunner]:
+        """All jobs, sorted by id."""
+        return [self._runners[job] for job in sorted(self._runners)]
+
+    def get(self, job: JobId) -> JobRunner | None:
+        """One job."""
+        return self._runners.get(job)
+
+    # Life --------------------------------------------------------------------------------------
+
+    async def run(self, group: Scope) -> None:
+        """Serve the methods and take up the jobs that were running before a restart."""
+        self._group = group
+        self._serve(self._deps.ports.transport)
+        for _, data in await self._deps.ports.store.scan(MANIFEST_KEY):
+            self._launch(decode_signed_manifest(data, self._deps.verify))
+
+    async def start(self, signed: SignedManifest) -> JobId:
+        """Run a job; one that runs already goes on.
+
+        Raises:
+            ConfigError: too many jobs.
+        """
+        job = signed.job_id
+        if job in self._runners:
+            return job
+        if len(self._runners) >= JOBS_MAX:
+            raise ConfigError(f"this node runs {JOBS_MAX} jobs already; stop one first")
+        await self._deps.ports.store.put({MANIFEST_KEY + job.hex(): signed.encode()})
+        self._launch(signed)
+        return job
+
+    def _launch(self, signed: SignedManifest) -> None:
+        assert self._group is not None
+        runner = JobRunner(signed, self._deps)
+        self._runners[signed.job_id] = runner
+        name = f"job-{signed.manifest.job.name}"
+        self._tasks[signed.job_id] = self._group.create_task(runner.run(), name=name)
+
+    async def stop(self, job: JobId) -> None:
+        """End a job on this node; what it kept stays on disk, and others go on.
+
+        Raises:
+            ConfigError: no such job.
+        """
+        runner, task = self._runners.get(job), self._tasks.get(job)
+        if runner is None or task is None:
+            raise ConfigError(f"no job {job.hex()} runs here; see `artel job list`")
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        runner.state_name, runner.reason = "stopped", "stopped by the operator of this node"
+        await self._deps.ports.store.drop([MANIFEST_KEY + job.hex()])
+
+    # Methods -----------------------------------------------------------------------------------
+
+    def _serve(self, transport: Transport) -> None:
+        transport.serve(ROUND_METHOD, self._on_round, request_bytes_max=PAYLOAD_BYTES_MAX)
+        transport.serve(FETCH_METHOD, self._on_fetch, request_bytes_max=4096)
+        transport.serve(CHAIN_METHOD, self._on_chain, request_bytes_max=128)
+        transport.serve(STATE_METHOD, self._on_state, request_bytes_max=128)
+        transport.serve_stream(
+            CHUNKS_METHOD, self._on_chunks, request_bytes_max=8 * CHUNKS_ASKED_MAX
+        )
+
+    def _runner(self, job: JobId) -> JobRunner:
+        runner = self._runners.get(job)
+        if runner is None:
+            raise Refused(UNKNOWN_JOB)
+        return runner
+
+    async def _on_round(self, peer: PeerId, request: bytes) -> bytes:
+        try:
+            message = decode_round(request)
+            runner = self._runner(message.job)
+            return encode_ack(runner.on_message(peer, message, len(request)))
+        except PeerError as error:
+            if not isinstance(error, Refused):
+                self._blame(peer, error)
+            raise
+
+    async def _on_fetch(self, peer: PeerId, request: bytes) -> bytes:
+        wanted = self._decoded(peer, decode_fetch, request)
+        return encode_fetched(self._runner(wanted.job).on_fetch(wanted))
+
+    async def _on_chain(self, peer: PeerId, request: bytes) -> bytes:
+        wanted = self._decoded(peer, decode_chain_request, request)
+        shelf = self._runner(wanted.job).shelf
+        if shelf is None:
+            raise Refused("the job is still starting here")
+        return await shelf.chain(wanted)
+
+    async def _on_state(self, peer: PeerId, request: bytes) -> bytes:
+        wanted = self._decoded(peer, decode_state_request, request)
+        shelf = self._runner(wanted.job).shelf
+        if shelf is None:
+            raise Refused("the job is still starting here")
+        return await shelf.hashes(wanted)
+
+    async def _on_chunks(self, peer: PeerId, request: bytes) -> AsyncIterator[bytes]:
+        wanted = self._decoded(peer, decode_state_request, request)
+        shelf = self._runner(wanted.job).shelf
+        if shelf is None:
+            raise Refused("the job is still starting here")
+        async for chunk in shelf.chunks(wanted):
+            yield chunk
+
+    def _decoded(self, peer: PeerId, decode: Callable[[bytes], R], request: bytes) -> R:
+        try:
+            return decode(request)
+        except PeerError as error:
+            self._blame(peer, error)
+            raise

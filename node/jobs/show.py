@@ -1,0 +1,45 @@
+"""A runner's state as the plain values that status shows."""
+
+from node.jobs.runner import JobRunner
+from node.observe.status import JobStatus
+
+
+def job_status(runner: JobRunner, electors_here: str) -> JobStatus:
+    """What ``artel status`` shows of one job.
+
+    Args:
+        runner: the job.
+        electors_here: one sentence on which electors are missing, for a job without a group.
+    """
+    flow = runner.flow
+    electorate = runner.head.electorate
+    round_ = min(runner.round_now, runner.manifest.job.rounds)
+    waiting = runner.state_name == "waiting" and runner.params > 0
+    return JobStatus(
+        job=runner.job.hex(),
+        name=runner.manifest.job.name,
+        workload=runner.manifest.job.workload,
+        state=runner.state_name,
+        reason=electors_here if waiting else runner.reason,
+        round=round_,
+        rounds=runner.manifest.job.rounds,
+        phase=flow.phase if flow else ("idle" if runner.state_name != "running" else "sync"),
+        view=flow.machine.view if flow else 0,
+        leader=electorate.ids[flow.machine.core.leader] if flow else "",
+        electors=electorate.n,
+        faulty_max=electorate.f,
+        loss=runner.loss,
+        metrics=dict(runner.metrics),
+        metrics_round=runner.metrics_round,
+        used=runner.used,
+        refused=dict(runner.refused),
+        refusals=dict(runner.head.refusals),
+        skips=runner.head.skips,
+        bytes_up=runner.counters.bytes_up,
+        bytes_down=runner.counters.bytes_down,
+        calls=runner.counters.calls,
+        round_seconds=tuple(runner.round_seconds),
+        params=runner.params,
+        state_root=runner.head.state_root.hex() if runner.head.state_root else "",
+        artifacts=tuple(runner.artifact_paths),
+    )
