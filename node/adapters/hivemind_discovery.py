@@ -104,12 +104,13 @@ class HivemindDiscovery:
         table = self._node.protocol.routing_table
         return sorted(PeerId(peer.to_base58()) for peer in table.peer_id_to_uid)
 
-    async def close(self) -> None:
-        """Answer no more requests; idempotent."""
-        if self._node.is_alive:
-            await self._node.shutdown()
-        if self._node.cache_refresh_task is not None:
-            self._node.cache_refresh_task.cancel()
+    def close(self) -> None:
+        """Start no more searches; idempotent. p2pd, which must be ended next, ends the answers.
+
+        ``DHTNode.shutdown`` would ask p2pd to forget the handlers, and wait for ever for a p2pd that
+        has died.
+        """
+        self._node.is_alive = False
 
 
 async def open_discovery(

@@ -107,7 +107,7 @@ class HivemindHost:
             )
             stack.push_async_callback(transport.close)
             discovery = await open_discovery(p2p, control, validator)
-            stack.push_async_callback(discovery.close)
+            stack.callback(discovery.close)
             for peer, addresses in bootstrap.items():
                 transport.learn(peer, addresses)
             await asyncio.gather(*(discovery.meet(p, a) for p, a in bootstrap.items()))
