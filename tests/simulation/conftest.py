@@ -12,5 +12,5 @@ from simulator.loop import VirtualTimeLoop
 async def no_lost_failures() -> AsyncIterator[None]:
     yield
     loop = asyncio.get_running_loop()
-    assert isinstance(loop, VirtualTimeLoop)
-    assert loop.failures == []
+    if isinstance(loop, VirtualTimeLoop):  # a plain function makes its own
+        assert loop.failures == []
