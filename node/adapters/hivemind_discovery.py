@@ -6,6 +6,7 @@ check it against the key, of which it is otherwise told only the hash.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
@@ -93,10 +94,11 @@ class HivemindDiscovery:
         if node_id is None:
             return False
         # Asking for our own place makes the nodes near it know us, and us know them.
-        async with asyncio.timeout(SEARCH_S):
-            await self._node.find_nearest_nodes(
-                [self._node.node_id], node_to_peer_id={node_id: other}
-            )
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SEARCH_S):
+                await self._node.find_nearest_nodes(
+                    [self._node.node_id], node_to_peer_id={node_id: other}
+                )
         return True
 
     def neighbours(self) -> Sequence[PeerId]:
@@ -107,8 +109,7 @@ class HivemindDiscovery:
     def close(self) -> None:
         """Start no more searches; idempotent. p2pd, which must be ended next, ends the answers.
 
-        ``DHTNode.shutdown`` would ask p2pd to forget the handlers, and wait for ever for a p2pd that
-        has died.
+        ``DHTNode.shutdown`` would ask p2pd to forget the handlers, and never return if it died.
         """
         self._node.is_alive = False
 
