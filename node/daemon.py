@@ -14,6 +14,7 @@ from node import __version__
 from node.config import NodeConfig
 from node.errors import ConfigError, PeerError
 from node.identity import Signer, Verifier, verify
+from node.jobs.deps import RunnerDeps
 from node.jobs.manifest import (
     SignedManifest,
     canonical_bytes,
@@ -21,14 +22,14 @@ from node.jobs.manifest import (
     parse_manifest,
     sign_manifest,
 )
-from node.jobs.runner import JobRunner, RunnerDeps
+from node.jobs.runner import JobRunner
 from node.jobs.scope import Scope
 from node.jobs.service import JobService
 from node.jobs.show import job_status
 from node.membership.service import MembershipConfig, MembershipService
 from node.observe.status import JobStatus, NodeStatus, PeerStatus
 from node.ports import Behaviour, FloatVector, Ports
-from node.types import JobId, PeerId
+from node.types import DIGEST_BYTES, JobId, PeerId
 
 FIND_JOB_S = 1.0
 """Pause between two looks for a job that was asked for by id."""
@@ -51,6 +52,11 @@ class Honest:
 
 
 HONEST: Behaviour = Honest()
+
+
+def is_job_id(text: str) -> bool:
+    """Whether ``text`` is a job id rather than the name of a job file."""
+    return len(text) == 2 * DIGEST_BYTES and all(c in "0123456789abcdef" for c in text)
 
 
 def no_failpoint(phase: str, round_: int) -> None:
@@ -139,7 +145,7 @@ class Daemon:
             for runner in self._jobs.runners:
                 await self._serve_job(runner.signed)
             for text in self.config.jobs:
-                if len(text) == 64 and not Path(text).exists():
+                if is_job_id(text):
                     self._want(JobId(bytes.fromhex(text)))
             if self.config.serve == "any":
                 group.create_task(self._serve_any(), name="jobs-any")
@@ -279,7 +285,11 @@ class Daemon:
         )
 
     def _warnings(self) -> Sequence[str]:
-        warnings = [f"{r.manifest.job.name}: {r.warning}" for r in self._jobs.runners if r.warning]
+        warnings = [
+            f"{r.manifest.job.name}: {r.progress.warning}"
+            for r in self._jobs.runners
+            if r.progress.warning
+        ]
         if self._slots_lost:
             warnings.append(
                 "the slot log is gone but the key is not: this node signs nothing, it only follows"

@@ -1,73 +1,41 @@
-"""Runs one job: train, take part in rounds, catch up, keep what was agreed, show the result.
+"""Runs one job: take part in rounds or follow, catch up, show the result.
 
 Flow. One runner a job; ``JobService`` hands it the messages of its job. What is decided is in
 ``exchange`` and ``ledger``; this file orders it in time.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
-import numpy as np
+from collections.abc import Sequence
 
 from node.errors import ConfigError, PeerError, WorkerFailed
 from node.exchange.canonical import golden_check
 from node.exchange.core import RoundContext
 from node.exchange.deadlines import Bounds, DeadlineEstimator
 from node.exchange.round import Result, RoundMachine
-from node.identity import Signer, Verifier, public_key_of
+from node.identity import public_key_of
+from node.jobs.contributing import contribute
 from node.jobs.courier import Counters, Courier
+from node.jobs.deps import RunnerDeps
 from node.jobs.mailbox import Mailbox
 from node.jobs.manifest import SignedManifest
+from node.jobs.progress import Progress
 from node.jobs.records import JobRecords
+from node.jobs.replica import Replica
 from node.jobs.round_flow import RoundFlow, RoundOutcome
+from node.jobs.round_work import RoundWork
 from node.jobs.scope import Scope
-from node.jobs.serving import Shelf
 from node.jobs.sync import Catcher
-from node.jobs.work import (
-    Encoded,
-    apply_results,
-    encode_update,
-    geometry,
-    result_root,
-    start_state,
-)
-from node.ledger.chain import Head, extend, genesis
+from node.jobs.work import geometry, result_root
+from node.ledger.chain import Head, genesis
 from node.ledger.electorate import Electorate
-from node.ledger.votes import decision_id
-from node.merkle import digest
-from node.ports import Behaviour, FloatVector, Ports, TrainRequest, Worker
-from node.state.outer import OuterState
-from node.state.snapshot import state_root
-from node.types import Digest, PeerId
+from node.ports import Worker
+from node.types import PeerId
 from node.wire.messages import Ack, FetchReply, FetchRequest, RoundMessage
 
 BEHIND_S = 0.25
 """How long a certificate may be on its way before it is asked for."""
 FOLLOW_S = 0.5
 """Pause of a follower between two looks at the chain."""
-PARTS_KEPT_BYTES_MAX = 4 << 20
-"""Own parts below this are kept for a restart; losing larger ones costs one contribution."""
-ROUNDS_SHOWN = 256
-
-
-@dataclass(frozen=True)
-class RunnerDeps:
-    """What a runner needs of its node."""
-
-    ports: Ports
-    signer: Signer
-    verify: Verifier
-    may_vote: bool
-    """False after the slot log was lost: what this node signed before is not known."""
-    behaviour: Behaviour
-    failpoint: Callable[[str, int], None]
-    on_blame: Callable[[PeerId, PeerError], None]
-    artifacts: Path
-    on_event: Callable[..., None]
-    """Structured log: (event, **fields)."""
 
 
 class JobRunner:
@@ -76,39 +44,31 @@ class JobRunner:
     def __init__(self, signed: SignedManifest, deps: RunnerDeps) -> None:
         self.signed = signed
         self.manifest = signed.manifest
-        self.deps = deps
         self.job = signed.job_id
-        founders = Electorate.of(public_key_of(p) for p in signed.founders)
-        self.head: Head = genesis(self.job, founders, self.manifest.job.rounds)
-        self.records = JobRecords(deps.ports.store, self.job)
-        self.mailbox = Mailbox()
+        self.deps = deps
+        self.progress = Progress()
         self.counters = Counters()
         self.flow: RoundFlow | None = None
-        self.shelf: Shelf | None = None
-        self.state_name = "waiting"
-        self.reason = "starting the workload"
-        self.loss: float | None = None
-        self.metrics: Mapping[str, float] = {}
-        self.metrics_round = 0
-        self.used = 0
-        self.refused: Mapping[str, str] = {}
-        self.round_seconds: deque[float] = deque(maxlen=ROUNDS_SHOWN)
-        self.artifact_paths: Sequence[str] = ()
-        self.warning = ""
-        self.params = 0
-        round_ = self.manifest.round
+        self.replica: Replica | None = None
+        founders = Electorate.of(public_key_of(p) for p in signed.founders)
+        self._genesis = genesis(self.job, founders, self.manifest.job.rounds)
+        self._records = JobRecords(deps.ports.store, self.job)
+        self._mailbox = Mailbox()
+        limits = self.manifest.round
         self._deadlines = DeadlineEstimator(
-            Bounds(round_.commit_s_min, round_.commit_s_max, round_.view_s_min, round_.view_s_max)
+            Bounds(limits.commit_s_min, limits.commit_s_max, limits.view_s_min, limits.view_s_max)
         )
         self._ahead: tuple[int, PeerId] | None = None
+        """The highest round that a peer says it is in, while that is beyond ours."""
         self._ahead_event = asyncio.Event()
-        self._residual_next: tuple[Digest, FloatVector] | None = None
-        self._skipped = False
         self._wide_first = False
-        self._snapshot_due = asyncio.Event()
-        self._snapshot_round = -1
 
     # Facts -------------------------------------------------------------------------------------
+
+    @property
+    def head(self) -> Head:
+        """Where the job stands here."""
+        return self.replica.head if self.replica else self._genesis
 
     @property
     def round_now(self) -> int:
@@ -142,7 +102,7 @@ class JobRunner:
             self.flow.admit(elector)
             self.flow.take(elector, message.body)
         elif message.round >= self.round_now:
-            self.mailbox.put(elector, message, size)
+            self._mailbox.put(elector, message, size)
             self.note_ahead(peer, message.round)
         return Ack(self.round_now, self.head.id)
 
@@ -162,248 +122,152 @@ class JobRunner:
 
     async def run(self) -> None:
         """Until cancelled; a failure of the job ends in the state ``failed``, not in an error."""
-        try:
-            await self._run()
-        except (ConfigError, WorkerFailed) as error:
-            self.state_name, self.reason = "failed", str(error)
-            self.deps.on_event("job_failed", job=self.manifest.job.name, reason=str(error))
-
-    async def _run(self) -> None:
         job = self.manifest.job
-        ports = self.deps.ports
-        worker = await ports.compute.start_worker(job.workload, self.manifest.workload, job.seed)
         try:
-            self.g = geometry(self.job, self.manifest, worker.shapes, self.head.electorate)
-            self.params = self.g.d
-            self.shelf = Shelf(self.records, ports.compute, self.g)
-            fault = await ports.compute.maths(golden_check, cost_s=0.01)
-            self.warning = fault or ""
-            self._may_vote = self.deps.may_vote and not self.warning
-            async with Scope() as group:
-                self._courier = Courier(
-                    ports.transport,
-                    self.deps.behaviour,
-                    group,
-                    self.manifest.round.call_s_max,
-                    lambda: self.round_now,
-                    self.note_ahead,
-                    self.counters,
-                )
-                self._catcher = Catcher(
-                    self._courier,
-                    ports.transport,
-                    self.records,
-                    ports.compute,
-                    self.deps.verify,
-                    self.deps.on_blame,
-                )
-                await self._restore(worker)
-                group.create_task(self._keep_snapshots())
-                await self._rounds(worker)
-                await self._finish(worker)
-                await asyncio.Event().wait()  # go on serving those who are behind
-        finally:
-            await worker.close()
+            compute = self.deps.ports.compute
+            worker = await compute.start_worker(job.workload, self.manifest.workload, job.seed)
+            try:
+                await self._run(worker)
+            finally:
+                await worker.close()
+        except (ConfigError, WorkerFailed) as error:
+            self.progress.state, self.progress.reason = "failed", str(error)
+            self.deps.on_event("job_failed", job=job.name, reason=str(error))
 
-    async def _restore(self, worker: Worker) -> None:
-        """Take up what is on disk, else the first state."""
-        initial = start_state(self.g, await worker.initial())
-        founders = self.head.electorate
-        self.head, heads = await self.records.chain(
-            founders, self.manifest.job.rounds, self.deps.verify
+    async def _run(self, worker: Worker) -> None:
+        ports = self.deps.ports
+        g = geometry(self.job, self.manifest, worker.shapes, self._genesis.electorate)
+        # In the thread that will do the maths: floating-point modes belong to a thread.
+        fault = await ports.compute.maths(golden_check, cost_s=0.01)
+        self.progress.warning = fault or ""
+        self._may_vote = self.deps.may_vote and fault is None
+        self.replica = await Replica.restore(
+            await worker.initial(),
+            self._genesis,
+            g,
+            self._records,
+            ports.compute,
+            self.deps.verify,
         )
-        self.state = initial
-        self.residual: FloatVector = np.zeros(self.g.d, np.float32)
-        self.root = state_root(initial, self.g.shapes)
-        at = 0
-        for round_ in sorted(heads, reverse=True):
-            kept = await self.records.state(round_)
-            root = heads[round_].state_root
-            if kept and root and state_root(kept[0], self.g.shapes) == root:
-                self.state, self.root, at = kept[0], root, round_
-                break
-        for round_ in range(at + 1, self.head.round + 1):
-            root = heads[round_].state_root
-            results = await self.records.results(round_, self.g.rules.result_bytes)
-            if root == self.root:
-                continue
-            if results is None:
-                break
-            after, found = await self._maths_apply(results)
-            if found != root:
-                break
-            self.state, self.root = after, found
-        self._publish_state()
+        self.progress.params = g.d
+        async with Scope() as group:
+            self._courier = Courier(
+                ports.transport,
+                self.deps.behaviour,
+                group,
+                self.manifest.round.call_s_max,
+                lambda: self.round_now,
+                self.note_ahead,
+                self.counters,
+            )
+            self._catcher = Catcher(
+                self._courier,
+                ports.transport,
+                self._records,
+                ports.compute,
+                self.deps.verify,
+                self.deps.on_blame,
+            )
+            group.create_task(self.replica.run_snapshots())
+            await self._rounds(worker, self.replica)
+            await self._finish(worker, self.replica)
+            await asyncio.Event().wait()  # go on serving those who are behind
 
-    async def _maths_apply(self, results: Sequence[bytes]) -> tuple[OuterState, Digest]:
-        state = self.state
-        return await self.deps.ports.compute.maths(
-            lambda: apply_results(self.g, state, results), cost_s=self.g.d * 5e-9
-        )
-
-    def _publish_state(self) -> None:
-        assert self.shelf is not None
-        self.shelf.add(self.root, self.state)
-        self._snapshot_due.set()
-
-    # Rounds ------------------------------------------------------------------------------------
-
-    async def _rounds(self, worker: Worker) -> None:
-        rounds = self.manifest.job.rounds
-        while self.head.round < rounds and not self.head.halted:
-            if self._ahead and self._ahead[0] > self.round_now:
-                await self._catch_up(worker, [self._ahead[1], *self._others()])
-            elif self.head.state_root not in (None, self.root):
-                await self._catch_up(worker, self._others())
+    async def _rounds(self, worker: Worker, replica: Replica) -> None:
+        while self.head.round < self.manifest.job.rounds and not self.head.halted:
+            ahead = self._ahead if self._ahead and self._ahead[0] > self.round_now else None
+            if ahead or not replica.is_current:
+                first = [ahead[1]] if ahead else []
+                await self._catch_up(worker, replica, [*first, *self._others()])
             elif self.me is None:
-                await self._catch_up(worker, self._others())
-                self.state_name, self.reason = "running", "following: not an elector"
+                await self._catch_up(worker, replica, self._others())
+                self.progress.state = "running"
+                self.progress.reason = "following: this node is not an elector"
                 await asyncio.sleep(FOLLOW_S)
             else:
-                await self._round(worker)
-        if self.head.state_root not in (None, self.root):
-            await self._catch_up(worker, self._others())
+                await self._round(worker, replica)
+        while not replica.is_current:
+            await self._catch_up(worker, replica, self._others())
 
-    async def _round(self, worker: Worker) -> None:
+    # One round ---------------------------------------------------------------------------------
+
+    async def _round(self, worker: Worker, replica: Replica) -> None:
         round_ = self.round_now
         loop = asyncio.get_running_loop()
-        slots, lock = await self.records.slots(round_)
-        kept = await self.records.results(round_, self.g.rules.result_bytes)
-        results: list[Result] = [
-            (p, result_root(self.g, round_, p, data), data) for p, data in enumerate(kept or ())
-        ]
-        own = await self.records.parts(round_, self.g.rules.part_bytes) if slots else None
-        context = self._context()
-        signer = self.deps.signer if self._may_vote else None
-        machine = RoundMachine(context, signer, self.deps.verify, slots, lock, results)
         started = loop.time()
-        async with Scope() as group:
-            flow = RoundFlow(
+        slots, lock = await self._records.slots(round_)
+        kept = await self._records.results(round_, replica.g.rules.result_bytes)
+        results: list[Result] = [
+            (p, result_root(replica.g, round_, p, data), data) for p, data in enumerate(kept or ())
+        ]
+        signer = self.deps.signer if self._may_vote else None
+        context = self._context(replica)
+        machine = RoundMachine(context, signer, self.deps.verify, slots, lock, results)
+        work = RoundWork(machine.core, replica.g, replica.state, self.deps.ports.compute)
+        if "commit" in slots:
+            work.own_parts = await self._records.parts(round_, replica.g.rules.part_bytes) or ()
+        async with Scope() as scope:
+            flow = self.flow = RoundFlow(
                 machine,
-                self.g,
-                self.state,
-                self.records,
+                work,
+                self._records,
                 self._courier,
-                self.deps.ports.compute,
-                group,
+                scope,
                 lambda phase: self.deps.failpoint(phase, round_),
                 self.deps.on_blame,
-                own or (),
             )
-            self.flow = flow
-            for elector, body in self.mailbox.take(round_, context.prev):
+            for elector, body in self._mailbox.take(round_, context.prev):
                 flow.take(elector, body)
-            group.create_task(self._watch_behind(flow))
+            scope.create_task(self._watch_behind(flow))
             if "commit" not in slots and signer is not None:
-                group.create_task(self._contribute(worker, flow))
+                scope.create_task(contribute(self, worker, replica, flow))
             try:
                 outcome = await flow.run()
             finally:
                 self.flow = None
-                group.cancel_all()
-        await self._close(outcome, loop.time() - started)
+                scope.cancel_all()
+        await replica.close(outcome, self.me)
+        self.deps.failpoint("certified", round_)
+        self._note(outcome, work, loop.time() - started)
 
-    def _context(self) -> RoundContext:
+    def _context(self, replica: Replica) -> RoundContext:
+        head = replica.head
         return RoundContext(
             job=self.job,
             round=self.round_now,
-            prev=self.head.id,
-            state_root=self.root,
-            electorate=self.head.electorate,
+            prev=head.id,
+            state_root=replica.root,
+            electorate=head.electorate,
             me=self.me,
-            rules=self.g.rules,
+            rules=replica.g.rules,
             deadlines=self._deadlines.deadlines(),
-            lease_until_round=self.head.lease_until_round,
+            lease_until_round=head.lease_until_round,
             wide_first=self._wide_first,
         )
 
-    async def _contribute(self, worker: Worker, flow: RoundFlow) -> None:
-        """Train, encode, hand the update to the round; then evaluate while peers exchange."""
-        context = flow.context
-        round_ = self.manifest.round
-        self.deps.failpoint("train", context.round)
-        own = self.deps.signer.peer_id
-        reply = await worker.train(
-            TrainRequest(
-                params=self.state.params,
-                round=context.round,
-                rounds=self.manifest.job.rounds,
-                data_seed=digest("data", context.prev + own.encode()),
-                steps=round_.steps,
-                deadline_s=min(round_.train_s_max, 0.8 * context.deadlines.commit_s),
-                continued=self._skipped,
-            )
-        )
-        self.loss = reply.loss
-        update = self.deps.behaviour.update(context.round, reply.update)
-        encoded = await self._encode(update, context, reply.steps_done, reply.loss)
-        if sum(len(p) for p in encoded.parts) <= PARTS_KEPT_BYTES_MAX:
-            await self.records.put_parts(context.round, encoded.parts)
-        flow.update(encoded)
-        before = self.head.round
-        if before > 0 and before % round_.evaluate_every == 0:
-            self.metrics = await worker.evaluate(self.state.params)
-            self.metrics_round = before
-
-    async def _encode(
-        self, update: FloatVector, context: RoundContext, steps: int, loss: float
-    ) -> Encoded:
-        residual = self.residual
-        encoded = await self.deps.ports.compute.maths(
-            lambda: encode_update(
-                self.g,
-                update,
-                residual,
-                round_=context.round,
-                peer=self.deps.signer.peer_id,
-                prev=context.prev,
-                root=context.state_root,
-                steps=steps,
-                loss=loss,
-            ),
-            cost_s=self.g.d * 5e-9,
-        )
-        self._residual_next = (context.prev, encoded.residual)
-        return encoded
-
-    async def _close(self, outcome: RoundOutcome, seconds: float) -> None:
-        """Keep the certificate, take the new state, settle what is ours alone."""
-        decision = outcome.decision
-        round_ = decision.round
-        electorate = self.head.electorate
-        prev = self.head.id
-        await self.records.put_certificates({round_: outcome.certificate})
-        self.deps.failpoint("certified", round_)
-        self.head = extend(self.head, decision, decision_id(outcome.certificate.decision))
-        if outcome.state is not None:
-            self.state, self.root = outcome.state, decision.state_root
-            self._publish_state()
-        # The residual advances if and only if our contribution was used, whatever its weight.
-        ours = self.me in {e for e, _ in decision.plan}
-        if ours and self._residual_next and self._residual_next[0] == prev:
-            self.residual = self._residual_next[1]
-        self._residual_next = None
-        self._skipped = decision.skip
+    def _note(self, outcome: RoundOutcome, work: RoundWork, seconds: float) -> None:
+        """Learn from a certified round, and show it."""
+        decision, view = outcome.decision, outcome.certificate.view
         if outcome.durations is not None:
             self._deadlines.add(outcome.durations)
-        self._wide_first = outcome.certificate.view > 0 or any(
-            reason != "absent" for _, reason in decision.refused
-        )
-        self.used = len(decision.plan)
-        self.refused = {electorate.ids[e]: reason for e, reason in decision.refused}
-        self.round_seconds.append(seconds)
-        self.state_name, self.reason = "running", ""
+        self._wide_first = view > 0 or any(why != "absent" for _, why in decision.refused)
+        ids = work.core.context.electorate.ids
+        shown = self.progress
+        shown.state, shown.reason = "running", ""
+        shown.used = len(decision.plan)
+        shown.refused = {ids[e]: why for e, why in decision.refused}
+        shown.weights = {ids[e]: weight for e, weight in sorted(work.weights.items())}
+        shown.round_seconds.append(seconds)
         self.deps.on_event(
             "round_certified",
-            round=round_,
-            view=outcome.certificate.view,
-            used=self.used,
-            refused=len(self.refused),
+            job=self.manifest.job.name,
+            round=decision.round,
+            view=view,
+            used=shown.used,
+            refused=len(shown.refused),
             skip=decision.skip_reason or False,
             seconds=round(seconds, 3),
         )
-        await self.records.drop_slots(round_ - 2)
-        await self.records.drop_blobs("parts", round_ - 1)
 
     # Catching up -------------------------------------------------------------------------------
 
@@ -413,64 +277,39 @@ class JobRunner:
             await self._ahead_event.wait()
             self._ahead_event.clear()
             await asyncio.sleep(BEHIND_S)
-            if self._ahead is None or self.flow is not flow:
-                return
-            for peer in [self._ahead[1], *self._others()]:
+            for peer in [self._ahead[1], *self._others()] if self._ahead else []:
                 certificates = await self._catcher.certificates(self.head, peer)
-                if certificates:
-                    index = self.head.electorate.index(public_key_of(peer))
-                    flow.take(index or 0, certificates[0])
+                index = self.head.electorate.index(public_key_of(peer))
+                if certificates and index is not None:
+                    flow.take(index, certificates[0])
                     return
             self._ahead = None  # nobody could prove it
 
-    async def _catch_up(self, worker: Worker, peers: Sequence[PeerId]) -> None:
-        """Follow the chain to its end and fetch the state; local memory starts anew."""
-        before = self.head.round
-        self.head = await self._catcher.forward(self.head, peers)
+    async def _catch_up(self, worker: Worker, replica: Replica, peers: Sequence[PeerId]) -> None:
+        """Follow the chain to its end and fetch the state."""
+        before = replica.head.round
+        head = await self._catcher.forward(replica.head, peers)
         self._ahead = None
-        if self.head.state_root not in (None, self.root):
-            self.state_name, self.reason = "running", f"fetching the state of {self.head.round}"
-            assert self.head.state_root is not None
-            state = await self._catcher.state(self.g, self.head.state_root, peers)
+        state = None
+        if head.state_root not in (None, replica.root):
+            assert head.state_root is not None
+            self.progress.reason = f"fetching the state of round {head.round}"
+            state = await self._catcher.state(replica.g, head.state_root, peers)
             if state is None:
-                self.reason = f"nobody gives the state of round {self.head.round} yet"
+                self.progress.reason = f"nobody gives the state of round {head.round} yet"
                 await asyncio.sleep(BEHIND_S)
-                return
-            self.state, self.root = state, self.head.state_root
-            self._publish_state()
-        if self.head.round > before:
-            self.residual = np.zeros(self.g.d, np.float32)
-            self._skipped = False
+        if head.round > before or state is not None:
+            replica.jump(head, state)
             await worker.reset()
-            self.deps.on_event("caught_up", round=self.head.round, missed=self.head.round - before)
+            self.deps.on_event("caught_up", round=head.round, missed=head.round - before)
 
-    # Ends --------------------------------------------------------------------------------------
-
-    async def _keep_snapshots(self) -> None:
-        """Write the newest state after rounds, in the background; then older files may go."""
-        while True:
-            await self._snapshot_due.wait()
-            self._snapshot_due.clear()
-            await self._snapshot()
-
-    async def _snapshot(self) -> None:
-        round_, state, root = self.head.round, self.state, self.root
-        if round_ == self._snapshot_round or self.head.state_root not in (None, root):
-            return
-        await self.records.put_state(round_, state, self.g.shapes, root.hex())
-        previous, self._snapshot_round = self._snapshot_round, round_
-        if previous >= 0:
-            await self.records.drop_blobs("state", previous)
-        for old in range(max(1, previous - 1), round_ - 1):
-            await self.records.drop_blobs("results", old)
-
-    async def _finish(self, worker: Worker) -> None:
+    async def _finish(self, worker: Worker, replica: Replica) -> None:
         """The last round is certified: evaluate, draw, keep."""
-        self.metrics = await worker.evaluate(self.state.params)
-        self.metrics_round = self.head.round
-        await self._snapshot()
+        shown = self.progress
+        shown.metrics = await worker.evaluate(replica.state.params)
+        shown.metrics_round = replica.head.round
+        await replica.snapshot()
         folder = self.deps.artifacts / self.manifest.job.name
-        self.artifact_paths = await worker.artifacts(self.state.params, str(folder))
-        self.state_name = "done"
-        self.reason = "halted by vote" if self.head.halted else ""
-        self.deps.on_event("job_done", round=self.head.round, **dict(self.metrics))
+        shown.artifacts = await worker.artifacts(replica.state.params, str(folder))
+        shown.state, shown.reason = "done", "halted by vote" if replica.head.halted else ""
+        self.deps.on_event("job_done", round=replica.head.round, **dict(shown.metrics))

@@ -10,9 +10,11 @@ from typing import TypeVar
 
 from node.errors import ConfigError, PeerError, Refused
 from node.jobs.courier import FETCH_METHOD, ROUND_METHOD, UNKNOWN_JOB
+from node.jobs.deps import RunnerDeps
 from node.jobs.manifest import SignedManifest, decode_signed_manifest
-from node.jobs.runner import JobRunner, RunnerDeps
+from node.jobs.runner import JobRunner
 from node.jobs.scope import Scope
+from node.jobs.serving import Shelf
 from node.jobs.sync import CHAIN_METHOD, CHUNKS_METHOD, STATE_METHOD
 from node.ports import Transport
 from node.types import JobId, PeerId
@@ -93,7 +95,8 @@ class JobService:
             raise ConfigError(f"no job {job.hex()} runs here; see `artel job list`")
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        runner.state_name, runner.reason = "stopped", "stopped by the operator of this node"
+        runner.progress.state = "stopped"
+        runner.progress.reason = "stopped by the operator of this node"
         await self._deps.ports.store.drop([MANIFEST_KEY + job.hex()])
 
     # Methods -----------------------------------------------------------------------------------
@@ -113,6 +116,12 @@ class JobService:
             raise Refused(UNKNOWN_JOB)
         return runner
 
+    def _shelf(self, job: JobId) -> Shelf:
+        replica = self._runner(job).replica
+        if replica is None:
+            raise Refused("the job is still starting here")
+        return replica.shelf
+
     async def _on_round(self, peer: PeerId, request: bytes) -> bytes:
         try:
             message = decode_round(request)
@@ -129,23 +138,17 @@ class JobService:
 
     async def _on_chain(self, peer: PeerId, request: bytes) -> bytes:
         wanted = self._decoded(peer, decode_chain_request, request)
-        shelf = self._runner(wanted.job).shelf
-        if shelf is None:
-            raise Refused("the job is still starting here")
+        shelf = self._shelf(wanted.job)
         return await shelf.chain(wanted)
 
     async def _on_state(self, peer: PeerId, request: bytes) -> bytes:
         wanted = self._decoded(peer, decode_state_request, request)
-        shelf = self._runner(wanted.job).shelf
-        if shelf is None:
-            raise Refused("the job is still starting here")
+        shelf = self._shelf(wanted.job)
         return await shelf.hashes(wanted)
 
     async def _on_chunks(self, peer: PeerId, request: bytes) -> AsyncIterator[bytes]:
         wanted = self._decoded(peer, decode_state_request, request)
-        shelf = self._runner(wanted.job).shelf
-        if shelf is None:
-            raise Refused("the job is still starting here")
+        shelf = self._shelf(wanted.job)
         async for chunk in shelf.chunks(wanted):
             yield chunk
 

@@ -127,7 +127,7 @@ def encode_update(
     x = compensate(update, residual)
     parts: list[bytes] = []
     bound: list[PartCommitment] = []
-    decoded = np.empty_like(x)
+    decoded = np.zeros_like(x)
     for index, at in enumerate(g.slices):
         data = g.codec.encode(x[at])
         parts.append(data)

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from node.errors import BadSignature
-from node.identity import Verifier
+from node.errors import BadSignature, Malformed
+from node.identity import Verifier, peer_id_of
 from node.ledger.electorate import Electorate
 from node.ledger.votes import check_certificate, decision_id
 from node.merkle import digest
@@ -82,7 +82,7 @@ def verify_next(head: Head, certificate: Certificate, verify: Verifier) -> tuple
 
 
 def check_parent(head: Head, decision: Decision) -> None:
-    """Raise BadSignature unless ``decision`` may follow ``head``."""
+    """Raise BadSignature or Malformed unless ``decision`` may follow ``head``."""
     if decision.prev != head.id:
         raise BadSignature("the decision has another parent")
     if head.halted or decision.round > head.lease_until_round:
@@ -91,5 +91,8 @@ def check_parent(head: Head, decision: Decision) -> None:
         raise BadSignature("a SKIP may not change the state")
     if any(e >= head.electorate.n for e, _ in (*decision.plan, *decision.refused)):
         raise BadSignature("the decision names an elector that does not exist")
+    ids = [peer_id_of(key) for key, _ in decision.electors]
+    if ids != sorted(set(ids)):
+        raise Malformed("the next electorate is not sorted and distinct")
     if any(e >= head.electorate.n for e, _ in decision.credits):
         raise BadSignature("credit for an elector that does not exist")

@@ -1,0 +1,29 @@
+"""What the jobs of a node need of it, passed as values."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from node.errors import PeerError
+from node.identity import Signer, Verifier
+from node.ports import Behaviour, Ports
+from node.types import PeerId
+
+
+@dataclass(frozen=True)
+class RunnerDeps:
+    """What a runner needs of its node."""
+
+    ports: Ports
+    signer: Signer
+    verify: Verifier
+    may_vote: bool
+    """False after the slot log was lost: what this node signed before is not known."""
+    behaviour: Behaviour
+    failpoint: Callable[[str, int], None]
+    """Called with (phase, round)."""
+    on_blame: Callable[[PeerId, PeerError], None]
+    artifacts: Path
+    """Folder for what jobs draw."""
+    on_event: Callable[..., None]
+    """Structured log: (event, **fields)."""

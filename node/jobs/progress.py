@@ -1,0 +1,27 @@
+"""What a job shows of itself while it runs; written by the runner, read by status."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+ROUNDS_SHOWN = 256
+"""Durations that are remembered."""
+
+
+@dataclass
+class Progress:
+    """Nothing here decides anything."""
+
+    state: str = "waiting"
+    reason: str = "starting the workload"
+    params: int = 0
+    warning: str = ""
+    loss: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics_round: int = 0
+    used: int = 0
+    refused: Mapping[str, str] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Peer -> weight of its contribution in the last certified round, where it was computed."""
+    round_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=ROUNDS_SHOWN))
+    artifacts: Sequence[str] = ()

@@ -1,0 +1,173 @@
+"""This node's copy of a job: how far its chain goes, the state, and what is local to the node.
+
+Flow over the job's records. The state is always one that a certificate names, or the first one.
+Error feedback advances if and only if one's contribution was used. docs/protocol.md, "Local
+memory".
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from node.identity import Verifier
+from node.jobs.records import JobRecords
+from node.jobs.round_flow import RoundOutcome
+from node.jobs.serving import Shelf
+from node.jobs.work import Encoded, Geometry, apply_results, start_state
+from node.ledger.chain import Head, extend
+from node.ledger.votes import decision_id
+from node.ports import Compute, FloatVector
+from node.state.outer import OuterState
+from node.state.snapshot import state_root
+from node.types import Digest
+
+S_PER_PARAM = 5e-9
+"""Cost of one step of the state for one parameter, in seconds, for the simulator."""
+
+
+@dataclass
+class Replica:
+    """Chain head, state and local memory of one job."""
+
+    head: Head
+    g: Geometry
+    records: JobRecords
+    compute: Compute
+    shelf: Shelf
+    state: OuterState
+    root: Digest
+    residual: FloatVector
+    skipped: bool = False
+    """The last round was a SKIP: local steps go on from where they stand."""
+    _residual_next: tuple[Digest, FloatVector] | None = None
+    """(last decision when it was encoded, residual if that contribution is used)."""
+    _snapshot_due: asyncio.Event = field(default_factory=asyncio.Event)
+    _snapshot_round: int = -1
+    _snapshot_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the state is that of the chain's head."""
+        return self.head.state_root in (None, self.root)
+
+    @classmethod
+    async def restore(
+        cls,
+        initial: FloatVector,
+        head: Head,
+        g: Geometry,
+        records: JobRecords,
+        compute: Compute,
+        verify: Verifier,
+    ) -> "Replica":
+        """What is on disk, else the first state.
+
+        Args:
+            initial: first parameters of the job. Shape [d].
+            head: head before round 1.
+            g: geometry of the job.
+            records: the job's disk.
+            compute: the maths lane.
+            verify: checks the chain on disk, which a faulty disk may have changed.
+        """
+        head, heads = await records.chain(head.electorate, head.lease_until_round, verify)
+        state = start_state(g, initial)
+        root = state_root(state, g.shapes)
+        shelf = Shelf(records, compute, g)
+        zero = np.zeros(g.d, np.float32)
+        replica = cls(head, g, records, compute, shelf, state, root, zero)
+        at = await replica._load_newest(heads)
+        await replica._roll_forward(heads, at)
+        replica._publish()
+        return replica
+
+    async def _load_newest(self, heads: dict[int, Head]) -> int:
+        """The newest state on disk that a certificate names; its round, 0 for the first state."""
+        for round_ in sorted(heads, reverse=True):
+            kept = await self.records.state(round_)
+            root = heads[round_].state_root
+            if kept and root and state_root(kept[0], self.g.shapes) == root:
+                self.state, self.root = kept[0], root
+                return round_
+        return 0
+
+    async def _roll_forward(self, heads: dict[int, Head], at: int) -> None:
+        """Apply kept results of later rounds, as far as they lead to what was certified."""
+        for round_ in range(at + 1, self.head.round + 1):
+            root = heads[round_].state_root
+            if root == self.root:  # a SKIP
+                continue
+            results = await self.records.results(round_, self.g.rules.result_bytes)
+            if results is None:
+                return
+            after, found = await self._apply(results)
+            if found != root:
+                return
+            self.state, self.root = after, found
+
+    async def _apply(self, results: Sequence[bytes]) -> tuple[OuterState, Digest]:
+        state = self.state
+        return await self.compute.maths(
+            lambda: apply_results(self.g, state, results), cost_s=self.g.d * S_PER_PARAM
+        )
+
+    # Rounds ------------------------------------------------------------------------------------
+
+    def encoded(self, prev: Digest, encoded: Encoded) -> None:
+        """Our update of this round is encoded; its residual counts only if it is used."""
+        self._residual_next = (prev, encoded.residual)
+
+    async def close(self, outcome: RoundOutcome, me: int | None) -> None:
+        """Keep the certificate, take the state, settle local memory."""
+        decision = outcome.decision
+        await self.records.put_certificates({decision.round: outcome.certificate})
+        ours = me in {e for e, _ in decision.plan}
+        if ours and self._residual_next and self._residual_next[0] == self.head.id:
+            self.residual = self._residual_next[1]
+        self._residual_next = None
+        self.skipped = decision.skip
+        self.head = extend(self.head, decision, decision_id(outcome.certificate.decision))
+        if outcome.state is not None:
+            self.state, self.root = outcome.state, decision.state_root
+            self._publish()
+        await self.records.drop_slots(decision.round - 2)
+        await self.records.drop_blobs("parts", decision.round - 1)
+
+    def jump(self, head: Head, state: OuterState | None) -> None:
+        """Go to a later head that others proved, with its state; local memory starts anew."""
+        self.head = head
+        if state is not None:
+            assert head.state_root is not None
+            self.state, self.root = state, head.state_root
+            self._publish()
+        self.residual = np.zeros(self.g.d, np.float32)
+        self._residual_next = None
+        self.skipped = False
+
+    # Snapshots ---------------------------------------------------------------------------------
+
+    def _publish(self) -> None:
+        self.shelf.add(self.root, self.state)
+        self._snapshot_due.set()
+
+    async def run_snapshots(self) -> None:
+        """Write the newest state after rounds, in the background."""
+        while True:
+            await self._snapshot_due.wait()
+            self._snapshot_due.clear()
+            await self.snapshot()
+
+    async def snapshot(self) -> None:
+        """Write the state now; older files, which it makes needless, go."""
+        async with self._snapshot_turn:
+            round_, state, root = self.head.round, self.state, self.root
+            if round_ == self._snapshot_round or not self.is_current:
+                return
+            await self.records.put_state(round_, state, self.g.shapes, root.hex())
+            previous, self._snapshot_round = self._snapshot_round, round_
+            if previous >= 0:
+                await self.records.drop_blobs("state", previous)
+            for old in range(max(1, previous - 1), round_ - 1):
+                await self.records.drop_blobs("results", old)

@@ -1,0 +1,141 @@
+"""The maths that one round asks for, in the maths lane, and what it leaves for later steps.
+
+Flow. Rows that were screened are kept decoded until they are reduced; states that follow from
+results are kept until one of them is certified.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from node.errors import Malformed
+from node.exchange.core import RoundContext, RoundCore
+from node.exchange.effects import Apply, Reduce, Screen
+from node.exchange.round import Result
+from node.jobs.work import (
+    Decoded,
+    Geometry,
+    Row,
+    apply_results,
+    reduce_parts,
+    result_root,
+    screen_parts,
+    weights_of,
+)
+from node.ports import Compute
+from node.state.outer import OuterState
+from node.types import Digest
+from node.wire.messages import PartScreen
+
+S_PER_PARAM = 5e-9
+"""Cost of screening, combining or applying one parameter, in seconds, for the simulator."""
+S_PER_BYTE = 0.3e-9
+"""Cost of hashing one byte, in seconds, for the simulator."""
+
+
+@dataclass
+class RoundWork:
+    """Maths of one round.
+
+    Args:
+        core: what the machine holds; read only.
+        g: geometry of the job.
+        state: the state before the round.
+        compute: the maths lane.
+    """
+
+    core: RoundCore
+    g: Geometry
+    state: OuterState
+    compute: Compute
+    own_parts: Sequence[bytes] = ()
+    """Our encoded parts, once there are any."""
+    shadows: dict[tuple[Digest, ...], OuterState] = field(default_factory=dict)
+    """Result roots -> the state that follows."""
+    reduced: dict[Digest, dict[int, bytes]] = field(default_factory=dict)
+    """Plan -> part -> result that we computed."""
+    weights: dict[int, float] = field(default_factory=dict)
+    """Elector -> weight of its contribution in the newest plan that was reduced here."""
+    _decoded: dict[Digest, Decoded] = field(default_factory=dict)
+
+    @property
+    def _context(self) -> RoundContext:
+        return self.core.context
+
+    async def roots(self, parts: Sequence[tuple[int, bytes]]) -> list[Digest]:
+        """Roots of encoded results."""
+        round_ = self._context.round
+        return await self.compute.maths(
+            lambda: [result_root(self.g, round_, p, data) for p, data in parts],
+            cost_s=sum(len(data) for _, data in parts) * S_PER_BYTE,
+        )
+
+    async def screen(self, effect: Screen) -> tuple[PartScreen, ...]:
+        """Check the rows of a list that we reduce."""
+        core = self.core
+        ids = dict(core.lists[effect.list_id].commitments)
+        rows: list[Row] = []
+        for elector in effect.listed:
+            commitment = core.opened.get(ids[elector])
+            if commitment is None:
+                continue
+            if elector == self._context.me:
+                parts = {p: self.own_parts[p] for p in effect.parts if self.own_parts}
+            else:
+                held = ((p, core.parts.get((ids[elector], p))) for p in effect.parts)
+                parts = {p: data for p, data in held if data is not None}
+            rows.append(Row(elector, self._context.electorate.ids[elector], commitment, parts))
+        size = sum(self.g.part_sizes[p] for p in effect.parts)
+        screens, self._decoded[effect.list_id] = await self.compute.maths(
+            lambda: screen_parts(self.g, self._context.round, rows, effect.parts),
+            cost_s=len(rows) * size * S_PER_PARAM,
+        )
+        # Of a commitment that nobody gave us we can only complain.
+        unknown = tuple((e, "missing") for e in effect.listed if ids[e] not in core.opened)
+        if not unknown:
+            return screens
+        return tuple(
+            replace(s, complaints=tuple(sorted((*s.complaints, *unknown)))) for s in screens
+        )
+
+    async def reduce(self, effect: Reduce) -> list[Result] | None:
+        """Results of our parts; None after a restart lost the rows: other reducers answer."""
+        contributors = effect.resolution.contributors
+        wanted = {(e, p) for e in contributors for p in effect.parts}
+        decoded = next((d for d in self._decoded.values() if wanted <= d.keys()), None)
+        ids = dict(self.core.plans[effect.plan_id].listed)
+        opened = {e: self.core.opened.get(ids[e]) for e in contributors}
+        commitments = {e: c for e, c in opened.items() if c is not None}
+        if decoded is None or len(commitments) != len(contributors):
+            return None
+
+        def work() -> tuple[tuple[float, ...], list[Result]]:
+            weights = weights_of(self.g, effect.resolution, effect.rule, commitments)
+            found = reduce_parts(
+                self.g,
+                self._context.round,
+                effect.resolution,
+                effect.rule,
+                weights,
+                decoded,
+                effect.parts,
+            )
+            return weights, found
+
+        size = sum(self.g.part_sizes[p] for p in effect.parts)
+        cost_s = len(contributors) * size * S_PER_PARAM
+        weights, results = await self.compute.maths(work, cost_s=cost_s)
+        self.weights = dict(zip(contributors, weights, strict=True))
+        self.reduced[effect.plan_id] = {part: data for part, _, data in results}
+        return results
+
+    async def apply(self, effect: Apply) -> Digest | None:
+        """Root of the state that follows; None if the results do not decode (all were liars)."""
+        data = [self.core.results[root][1] for root in effect.roots]
+        try:
+            state, root = await self.compute.maths(
+                lambda: apply_results(self.g, self.state, data), cost_s=self.g.d * S_PER_PARAM
+            )
+        except Malformed:
+            return None
+        self.shadows[effect.roots] = state
+        return root
