@@ -1,0 +1,148 @@
+"""A round of Artel beside an all-reduce of hivemind: 8 peers on one machine, over loopback.
+
+``python tests/bench/bench_round.py [--sizes 1e5,1e6,1e7] [--rounds 20] [--json]``. One round of
+either side averages one float32 vector a peer, sent as float16. hivemind's is a plain mean from the
+call of all ``step()`` to the last result, at the fastest setting that always unites all peers.
+Artel's is from certificate to certificate (the last node's), with training that costs nothing:
+signed, screened, voted on and on disk, under a plain mean and under the default rule, with one
+reducer a part and with f + 1. Half of hivemind's rounds are run before Artel's and half after, so
+that a machine whose speed drifts treats both alike.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+import psutil
+from bench_round_artel import CALLS_MAX, Setting, measure
+from bench_round_common import PEERS, Measurement, Usage, end_family
+
+HERE = Path(__file__).parent
+HIVEMIND = "hivemind mean"
+SETTINGS = [Setting(rule, r) for rule in ("mean", "centered_clip") for r in (1, 0)]
+
+
+def measure_hivemind(params: int, rounds: int) -> Measurement:
+    """Run hivemind's side in a process of its own.
+
+    Raises:
+        RuntimeError: it ended early, found a wrong mean, or a round missed a peer.
+    """
+    command = [sys.executable, str(HERE / "bench_round_hivemind.py")]
+    command += ["--params", str(params), "--rounds", str(rounds)]
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    environment = os.environ | threads | {"HIVEMIND_LOGLEVEL": "ERROR"}
+    found = Measurement(HIVEMIND, params)
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            told = json.loads(line)
+            if "round" in told:
+                found.seconds.append(told["seconds"])
+                progress(f"  round {told['round']}: {told['seconds']:.2f} s, {told['group']} peers")
+            elif "ready" in told:
+                progress(f"{HIVEMIND}, {params}: peers started")
+            elif "wrong" in told:
+                raise RuntimeError(f"hivemind's mean is off by {told['wrong']}")
+            elif "complete" in told:
+                found.charge(Usage(told["cpu_s"], told["moved_bytes"]), rounds)
+                found.extra = {"complete": float(told["complete"])}
+                break
+        if found.extra.get("complete") != rounds:
+            raise RuntimeError(f"hivemind did not unite all peers in {rounds} rounds: {found}")
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            root = psutil.Process(process.pid)
+            end_family([root, *root.children(recursive=True)])
+        process.wait()
+    return found
+
+
+def measure_size(params: int, rounds: int, with_hivemind: bool) -> list[Measurement]:
+    """All sides at one size; hivemind first and last."""
+    found: list[Measurement] = []
+    theirs: Measurement | None = None
+    if with_hivemind:
+        theirs = measure_hivemind(params, (rounds + 1) // 2)
+        found.append(theirs)
+    found += [measure(setting, params, rounds, progress) for setting in SETTINGS]
+    if theirs is not None and rounds > 1:
+        theirs.join(measure_hivemind(params, rounds // 2))
+    return found
+
+
+def print_table(found: Sequence[Measurement]) -> None:
+    """One line a side and size."""
+    print(
+        f"{'parameters':>10}  {'side':<26}{'median s':>9}{'min':>7}{'max':>7}{'ratio':>7}"
+        f"{'CPU s':>8}{'p2pd':>7}{'MB/node':>9}{'calls':>7}"
+    )
+    base: dict[int, float] = {m.params: m.median_s for m in found if m.side == HIVEMIND}
+    for m in found:
+        ratio = f"{m.median_s / base[m.params]:.2f}" if m.params in base else "-"
+        calls = m.extra.get("calls_per_round")
+        print(
+            f"{m.params:>10}  {m.side:<26}{m.median_s:>9.3f}{min(m.seconds):>7.2f}"
+            f"{max(m.seconds):>7.2f}{ratio:>7}{sum(m.cpu_s.values()):>8.2f}"
+            f"{m.cpu_s.get('p2pd', 0.0):>7.2f}{m.node_bytes / 1e6:>9.2f}"
+            f"{'-' if calls is None else format(calls, '.0f'):>7}"
+        )
+    print(
+        f"ratio: Artel / hivemind, medians. CPU: all {PEERS} peers, one round. MB: sent, one round"
+    )
+
+
+def over_budget(found: Sequence[Measurement]) -> list[str]:
+    """Which sides made more calls than a round may."""
+    return [
+        f"{m.side} at {m.params}: {m.extra['calls_per_round']:.1f} calls a round, above {CALLS_MAX}"
+        for m in found
+        if m.extra.get("calls_per_round", 0.0) > CALLS_MAX
+    ]
+
+
+def progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", default="1e5,1e6,1e7", help="parameters, with commas between")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--json", action="store_true", help="one object on stdout")
+    parser.add_argument("--skip-hivemind", action="store_true")
+    options = parser.parse_args()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    found: list[Measurement] = []
+    try:
+        for size in options.sizes.split(","):
+            found += measure_size(int(float(size)), options.rounds, not options.skip_hivemind)
+    except KeyboardInterrupt:
+        progress("interrupted")
+        return 130
+    excess = over_budget(found)
+    if options.json:
+        sides = [asdict(m) | {"median_s": m.median_s} for m in found]
+        print(json.dumps({"peers": PEERS, "sides": sides, "over_budget": excess}))
+    else:
+        print_table(found)
+    for text in excess:
+        progress(text)
+    return 1 if excess else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
