@@ -70,7 +70,14 @@ async def _serve(config: NodeConfig, manifests: Sequence[str], forker: WorkerFor
         )
         stack.push_async_callback(host.close)
         ports = Ports(host.transport, host.discovery, home.store, compute, SystemClock())
-        daemon = Daemon(config, home.identity, ports, behaviour, make_failpoint(config.failpoint))
+        daemon = Daemon(
+            config,
+            home.identity,
+            ports,
+            behaviour,
+            make_failpoint(config.failpoint),
+            slots_lost=home.slots_lost,
+        )
         control = await ControlServer.start(daemon, config.data)
         stack.push_async_callback(control.close)
         _stop_on_signals(daemon.request_stop)
@@ -85,7 +92,6 @@ def _stop_on_signals(stop: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
 
     def on_signal() -> None:
-        stop()
         # A second signal, or a loop that hangs in the closing, must not leave a node behind;
         # p2pd, the forker and the workers go with this process.
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -93,6 +99,7 @@ def _stop_on_signals(stop: Callable[[], None]) -> None:
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, STOP_S_MAX)
+        stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
