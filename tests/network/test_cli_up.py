@@ -17,6 +17,8 @@ from node.errors import Unavailable
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 
+READY_S_MAX = 90.0
+"""Some 5 s on an idle machine."""
 JOB = """
 [job]
 name = "camera"
@@ -62,7 +64,8 @@ def start(started: list[subprocess.Popen[str]], *arguments: object) -> subproces
 
 def wait_until_ready(process: subprocess.Popen[str], data: Path) -> list[psutil.Process]:
     """The node's whole family, once it is ready."""
-    for _ in range(600):
+    deadline_s = time.monotonic() + READY_S_MAX
+    while time.monotonic() < deadline_s:
         assert process.poll() is None, process.communicate()
         try:
             with ControlClient(data) as client:
@@ -71,11 +74,28 @@ def wait_until_ready(process: subprocess.Popen[str], data: Path) -> list[psutil.
         except Unavailable:
             pass
         time.sleep(0.05)
-    raise AssertionError("not ready in 30 s")
+    raise AssertionError(f"not ready in {READY_S_MAX} s")
 
 
 def names(family: list[psutil.Process]) -> set[str]:
     return {process.name() for process in family}
+
+
+def left_of(family: list[psutil.Process], within_s: float) -> list[psutil.Process]:
+    """Those that still run; an orphan that waits for init to reap it does not."""
+    deadline_s = time.monotonic() + within_s
+    while left := [process for process in family if runs(process)]:
+        if time.monotonic() > deadline_s:
+            break
+        time.sleep(0.02)
+    return left
+
+
+def runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_a_node_ends_with_all_that_it_started_killed_or_stopped(
@@ -87,14 +107,14 @@ def test_a_node_ends_with_all_that_it_started_killed_or_stopped(
     assert "p2pd" in names(family)
     assert len(family) >= 3
     node.kill()
-    assert psutil.wait_procs(family, timeout=5)[1] == []
+    assert left_of(family, within_s=5) == []
     assert (data / "control.sock").exists()
 
     node = start(started, "node", "run", "--data", data, "--job", job)
     family = wait_until_ready(node, data)
     node.send_signal(signal.SIGTERM)
     assert node.wait(timeout=5) == 0, node.communicate()
-    assert psutil.wait_procs(family, timeout=1)[1] == []
+    assert left_of(family, within_s=1) == []
     assert not (data / "control.sock").exists()
 
 
@@ -103,7 +123,7 @@ def test_a_swarm_trains_agrees_and_leaves_nothing_running(
 ) -> None:
     folder = tmp_path / "run"
     swarm = start(started, "up", "--nodes", 4, "--job", job, "--dir", folder, "--json")
-    output, errors = swarm.communicate(timeout=60)
+    output, errors = swarm.communicate(timeout=100)
     assert swarm.returncode == 0, errors
     result = json.loads(output.splitlines()[-1])
     assert result["agreement"] is True
@@ -132,7 +152,7 @@ def test_an_interrupted_swarm_leaves_no_orphan(
     assert "p2pd" in names(family)
     os.kill(swarm.pid, number)
     swarm.wait(timeout=5)
-    assert psutil.wait_procs(family, timeout=2)[1] == []
+    assert left_of(family, within_s=2) == []
     if number != signal.SIGKILL:
         assert swarm.returncode == 130
         assert list(folder.rglob("control.sock")) == []
@@ -149,7 +169,7 @@ def test_a_swarm_interrupted_while_it_starts_leaves_no_orphan(
         time.sleep(0.01)
     os.kill(swarm.pid, signal.SIGINT)
     assert swarm.wait(timeout=5) == 130
-    assert psutil.wait_procs(family, timeout=1)[1] == []
+    assert left_of(family, within_s=1) == []
 
 
 def test_an_honest_node_that_dies_ends_the_swarm_with_its_name(
@@ -160,6 +180,6 @@ def test_an_honest_node_that_dies_ends_the_swarm_with_its_name(
     wait_until_ready(swarm, folder / "node-01")
     pid = int((folder / "node-01" / "lock").read_text())
     os.kill(pid, signal.SIGKILL)
-    _, errors = swarm.communicate(timeout=10)
+    _, errors = swarm.communicate(timeout=30)
     assert swarm.returncode == 1
     assert "node-01 killed by SIGKILL" in errors
