@@ -17,11 +17,10 @@ import numpy.typing as npt
 
 from node.errors import Malformed
 from node.ports import FloatVector
+from node.wire.limits import EXPONENT_MAX, EXPONENT_MIN
 
 QUANTISED_MAX = 1 << 14
 """Largest magnitude of a rounded coordinate."""
-EXPONENT_MIN, EXPONENT_MAX = -162, 114
-"""Exponents that a float32 row can have: its largest magnitude is in [2^-149, 2^128)."""
 CHUNK = 32 * 1024
 """Columns multiplied at once. QUANTISED_MAX**2 * CHUNK = 2^43 is below 2^53."""
 COORDINATES_MAX = 1 << 34

@@ -30,6 +30,7 @@ from node.wire.convert_ledger import (
 from node.wire.limits import (
     DECISION_BYTES_MAX,
     EXPONENT_MAX,
+    EXPONENT_MIN,
     FETCH_IDS_MAX,
     PARTS_MAX,
     PAYLOAD_BYTES_MAX,
@@ -150,7 +151,7 @@ def decode_commitment(body: bytes) -> Commitment:
     if not m.parts or m.steps < 1:
         raise Malformed("a commitment needs at least one part and one step")
     for p in m.parts:
-        if p.square_norm >= SQUARE_NORM_MAX or abs(p.exponent) > EXPONENT_MAX:
+        if p.square_norm >= SQUARE_NORM_MAX or not EXPONENT_MIN <= p.exponent <= EXPONENT_MAX:
             raise Malformed("square norm or exponent of a part is out of range")
     return Commitment(
         prev=digest(m.prev, "prev"),
@@ -253,7 +254,11 @@ def decode_screens(body: bytes) -> Screens:
             raise Malformed("gram does not have the length that its rows demand")
         complaints = tuple((c.elector, reason(c.reason)) for c in s.complaints)
         screens.append(PartScreen(s.part, tuple(s.rows), s.gram, complaints))
-    return Screens(digest(m.list_id, "list_id"), tuple(screens))
+    value = Screens(digest(m.list_id, "list_id"), tuple(screens))
+    # A plan repeats screens whole: padding in a few of them would make it too large to send.
+    if encode_screens(value) != body:
+        raise Malformed("screens with unknown or reordered fields")
+    return value
 
 
 def encode_plan(value: Plan) -> bytes:
@@ -421,6 +426,8 @@ def decode_fetch(data: bytes) -> FetchRequest:
     parse(m, data, 4096)
     _count(m.ids, FETCH_IDS_MAX, "ids")
     ids = tuple(digest(i, "id") for i in m.ids)
+    if len(set(ids)) != len(ids):
+        raise Malformed("an id is asked for twice, and would be answered twice")
     return FetchRequest(JobId(digest(m.job, "job")), check_round(m.round), ids)
 
 

@@ -4,10 +4,12 @@ See ``convert`` for the rules.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from google.protobuf.message import DecodeError, Message
 
 from node.errors import Malformed, TooLarge
+from node.identity import peer_id_of
 from node.types import (
     DIGEST_BYTES,
     ELECTORS_MAX,
@@ -17,6 +19,7 @@ from node.types import (
     JobId,
 )
 from node.wire import ledger_pb2 as pb
+from node.wire.fields import FIELDS_MAX, check_fields
 from node.wire.limits import (
     CHAIN_CERTIFICATES_MAX,
     CHAIN_REPLY_BYTES_MAX,
@@ -38,10 +41,16 @@ from node.wire.messages import (
 )
 
 
-def parse(message: Message, data: bytes, most: int) -> None:
-    """Parse ``data`` into ``message``; TooLarge above ``most`` bytes, Malformed otherwise."""
+def parse(message: Message, data: bytes, most: int, fields_max: int = FIELDS_MAX) -> None:
+    """Parse ``data`` into ``message``.
+
+    Raises:
+        TooLarge: above ``most`` bytes or ``fields_max`` fields.
+        Malformed: not such a message.
+    """
     if len(data) > most:
         raise TooLarge(f"{len(data)} bytes, at most {most}")
+    check_fields(message.DESCRIPTOR, data, fields_max)
     try:
         message.ParseFromString(data)
     except DecodeError as error:
@@ -177,6 +186,9 @@ def decode_decision(data: bytes) -> Decision:
         raise Malformed("an electorate has 1 to 64 members")
     if any(len(key) != PUBLIC_KEY_BYTES for key in [*m.bans, *(e.public_key for e in m.next)]):
         raise Malformed("a public key has a wrong length")
+    peers = [peer_id_of(e.public_key) for e in m.next]
+    if any(a >= b for a, b in pairwise(peers)):
+        raise Malformed("electors must be distinct and sorted by peer id")
     decision = Decision(
         job=JobId(digest(m.job, "job")),
         round=m.round,
@@ -257,7 +269,7 @@ def encode_state_reply(hashes: Sequence[bytes]) -> bytes:
 def decode_state_reply(data: bytes) -> tuple[bytes, ...]:
     """Inverse of ``encode_state_reply``."""
     m = pb.StateReply()
-    parse(m, data, STATE_CHUNKS_MAX * 40)
+    parse(m, data, STATE_CHUNKS_MAX * 40, STATE_CHUNKS_MAX)
     if len(m.chunk_hashes) > STATE_CHUNKS_MAX:
         raise TooLarge("too many chunks")
     return tuple(bytes(digest(h, "chunk hash")) for h in m.chunk_hashes)

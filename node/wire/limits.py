@@ -15,7 +15,7 @@ STATE_CHUNKS_MAX = 65_536
 """Chunks of one state: 16 GiB at 256 KiB each."""
 CHUNKS_ASKED_MAX = 4096
 SQUARE_NORM_MAX = 2**53
-EXPONENT_MAX = 200
-"""Largest magnitude of a row's power-of-two scale."""
+EXPONENT_MIN, EXPONENT_MAX = -162, 114
+"""Exponents that a float32 row can have: its largest magnitude is in [2^-149, 2^128)."""
 ROUND_MAX = 2**48
 VIEW_MAX = 2**31 - 1
