@@ -190,7 +190,7 @@ class RoundCore:
 
     def fetch(self, ids: Iterable[Digest], first: Sequence[int] = ()) -> None:
         """Ask for what we lack, ``first`` first. Asked once; retries are the caller's."""
-        wanted = tuple(i for i in ids if ("fetch", i) not in self.asked)
+        wanted = tuple(i for i in dict.fromkeys(ids) if ("fetch", i) not in self.asked)
         self.asked.update(("fetch", i) for i in wanted)
         ask = [e for e in first if e != self.context.me]
         ask += [e for e in self.others() if e not in ask]
@@ -242,6 +242,9 @@ class RoundCore:
     def learn_commitment(self, signed: Signed) -> int:
         """Take a commitment; a second one of the same peer is evidence of equivocation."""
         elector = self.elector_of(signed)
+        if signed.kind != "commit":
+            # It would be evidence of an equivocation that nobody else accepts.
+            raise Malformed(f"a {signed.kind} in place of a commitment")
         if signed.id in self.opened or elector in self.equivocations:
             return elector
         commitment = decode_commitment(signed.body)

@@ -5,7 +5,7 @@ Pure; part of ``RoundMachine``. docs/protocol.md, "Reduction".
 
 from node.errors import BadSignature, Malformed, PeerError, TooLarge
 from node.exchange.core import PlanState, RoundCore, named_by
-from node.exchange.effects import Reduce, ScatterParts, Screen, SpreadResults, StartTimer
+from node.exchange.effects import Blame, Reduce, ScatterParts, Screen, SpreadResults, StartTimer
 from node.exchange.reduction import parts_of, resolve
 from node.types import Digest
 from node.wire.convert import (
@@ -62,8 +62,8 @@ class Reducing:
         self._core = core
         self._current: Digest | None = None
         """Id of the newest list of the current view."""
-        self._waiting_plan: Signed | None = None
-        """A plan whose list is on its way."""
+        self._waiting_plans: dict[int, tuple[Digest, Signed]] = {}
+        """Elector -> (list id, its newest plan), where the list is on its way."""
         self._reduced: dict[Digest, tuple[tuple[int, Digest], ...]] = {}
 
     # Lists -------------------------------------------------------------------------------------
@@ -122,9 +122,17 @@ class Reducing:
         missing = [i for _, i in value.commitments if i not in core.opened]
         core.fetch(missing, (core.leader,))
         self.advance()
-        if self._waiting_plan:
-            plan, self._waiting_plan = self._waiting_plan, None
-            self.on_plan(plan)
+        self._take_waiting(signed.id)
+
+    def _take_waiting(self, list_id: Digest) -> None:
+        """Check the plans that waited for a list; whoever sent a wrong one is at fault."""
+        waiting = sorted(self._waiting_plans.items())
+        for elector, plan in [(e, plan) for e, (id_, plan) in waiting if id_ == list_id]:
+            del self._waiting_plans[elector]
+            try:
+                self.on_plan(plan)
+            except PeerError as error:
+                self._core.effects.append(Blame(elector, error))
 
     def _scatter(self, value: ListMessage) -> None:
         core = self._core
@@ -249,13 +257,15 @@ class Reducing:
         known = core.plans.get(signed.id)
         if known is not None:
             return known
+        sender = core.elector_of(signed)
+        if signed.kind != "plan":
+            raise Malformed(f"a {signed.kind} in place of a plan")
         plan = decode_plan(signed.body, signed.job, signed.round)
         if plan.list_id not in core.lists:
-            self._waiting_plan = signed
+            self._waiting_plans[sender] = (plan.list_id, signed)
             core.fetch((plan.list_id,), (core.leader,))
             return None
-        leader = core.electorate.leader(signed.round, core.lists[plan.list_id].view)
-        if signed.kind != "plan" or core.elector_of(signed) != leader:
+        if sender != core.electorate.leader(signed.round, core.lists[plan.list_id].view):
             raise BadSignature("a plan from someone who does not lead its view")
         state = self.open_plan(signed, plan)
         if state.view == core.agreement.view and core.context.me is not None:

@@ -37,6 +37,8 @@ from node.wire.messages import (
 
 COMMIT_TIMER = "commit"
 VIEW_TIMER = "view"
+RESULTS_KEPT_MAX = 8
+"""Whole results that are kept of one elector: an honest one sends two in a view."""
 
 Result = tuple[int, Digest, bytes]
 """(part, root, encoded bytes); the root was computed from the bytes here."""
@@ -77,6 +79,8 @@ class RoundMachine:
         self._voting = Voting(self.core, self._reducing)
         self._spread: dict[Digest, dict[int, Digest]] = {}
         """Plan -> part -> root of the result that the part's first reducer sent."""
+        self._kept: dict[int, int] = {}
+        """Elector -> results that it was the first to send."""
 
     @property
     def view(self) -> int:
@@ -131,8 +135,11 @@ class RoundMachine:
             if part < self.core.context.rules.parts:
                 self.core.results.setdefault(root, (part, data))
         for signed in reply.signed:
-            signer = self.core.electorate.index(signed.signer)
-            if signer is not None and signed.kind in ("commit", "list", "plan", "propose"):
+            if signed.kind in ("commit", "list", "plan", "propose"):
+                try:
+                    signer = self.core.elector_of(signed)
+                except PeerError:
+                    continue  # Forged by whoever passed it on: the named signer is innocent.
                 self._take(signer, signed)
         return self._finish()
 
@@ -253,7 +260,12 @@ class RoundMachine:
     def _learn_results(self, sender: int, plan_id: Digest, results: list[Result]) -> None:
         known = self._spread.setdefault(plan_id, {})
         for part, root, data in results:
-            self.core.results.setdefault(root, (part, data))
+            if root not in self.core.results:
+                count = self._kept[sender] = self._kept.get(sender, 0) + 1
+                limit = RESULTS_KEPT_MAX * self.core.context.rules.parts
+                if count > limit and sender != self.core.context.me:
+                    continue  # If it should be the agreed one after all, it is fetched by root.
+                self.core.results[root] = (part, data)
             plan = self.core.plans.get(plan_id)
             if plan is None or plan.resolution.reducers[part][0] == sender:
                 known.setdefault(part, root)
