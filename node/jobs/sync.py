@@ -96,10 +96,13 @@ class Catcher:
         whole = [c for c in chunks if c is not None]
         if len(whole) != len(hashes):
             return None
-        return await self.compute.maths(
-            lambda: assemble(whole, hashes, state_root, g.shapes, momentum=bool(g.momentum)),
-            cost_s=g.d * 2e-9,
-        )
+        try:
+            return await self.compute.maths(
+                lambda: assemble(whole, hashes, state_root, g.shapes, momentum=bool(g.momentum)),
+                cost_s=g.d * 2e-9,
+            )
+        except Malformed:
+            return None  # A quorum certified the root of something else than a state of this job.
 
     async def _hashes(
         self, g: Geometry, state_root: Digest, peers: Sequence[PeerId]
