@@ -6,6 +6,7 @@ Composition: it builds the services, joins them by passing values, and answers t
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import structlog
@@ -33,6 +34,18 @@ from node.types import DIGEST_BYTES, JobId, PeerId
 
 FIND_JOB_S = 1.0
 """Pause between two looks for a job that was asked for by id."""
+
+
+class Log(Protocol):
+    """The part of structlog's logger that a daemon uses."""
+
+    def info(self, event: str, **fields: object) -> None:
+        """Something happened as it should."""
+        ...
+
+    def warning(self, event: str, **fields: object) -> None:
+        """A peer or the operator should know."""
+        ...
 
 
 class Honest:
@@ -75,6 +88,7 @@ class Daemon:
         slots_lost: the key is older than the slot log: nothing may be signed.
         verifier: checks signatures; a simulation may give a cheaper one.
         rng: randomness of membership (partners, pauses).
+        log: takes events; structlog's where none is given.
     """
 
     def __init__(
@@ -88,13 +102,14 @@ class Daemon:
         slots_lost: bool = False,
         verifier: Verifier = verify,
         rng: np.random.Generator | None = None,
+        log: Log | None = None,
     ) -> None:
         self.config = config
         self._signer = signer
         self._ports = ports
         self._slots_lost = slots_lost
         self._verifier = verifier
-        self._log = structlog.get_logger("artel")
+        self._log: Log = log or structlog.get_logger("artel")
         # Only spreads traffic in time; a simulation passes its own.
         seeded = rng or np.random.default_rng(list(signer.public_key))
         self._membership = MembershipService(

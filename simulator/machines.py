@@ -312,11 +312,9 @@ def _screen(
     machine: RoundMachine, list_id: Digest, listed: tuple[int, ...], part: int
 ) -> PartScreen:
     ids = dict(machine.core.lists[list_id].commitments)
-    rows = tuple(e for e in listed if (ids[e], part) in machine.core.parts or e == _me(machine))
+    rows = tuple(
+        e for e in listed if (ids[e], part) in machine.core.parts or e == machine.core.context.me
+    )
     complaints = tuple((e, "missing") for e in listed if e not in rows)
     gram = b"".join(bytes([i, j, 0, 0, 0, 0, 0, 0]) for i in rows for j in rows if j >= i)
     return PartScreen(part, rows, gram, complaints)
-
-
-def _me(machine: RoundMachine) -> int | None:
-    return machine.core.context.me

@@ -32,7 +32,7 @@ class QuadraticWorkload:
         self._noise = float(values["noise"])
         self._lr = float(values["lr"])
         self._target = np.random.default_rng(seed).standard_normal(self._d).astype(np.float32)
-        self._x = np.zeros(self._d, np.float32)
+        self._x: FloatVector = np.zeros(self._d, np.float32)
 
     @property
     def shapes(self) -> Sequence[tuple[str, tuple[int, ...]]]:
@@ -63,7 +63,7 @@ class QuadraticWorkload:
             noise = step_rng(data_seed, step).standard_normal(self._d).astype(np.float32)
             gradient = self._x - self._target + np.float32(self._noise) * noise
             losses.append(float(np.mean((self._x - self._target) ** 2) / 2))
-            self._x = self._x - np.float32(self._lr) * gradient
+            self._x = (self._x - np.float32(self._lr) * gradient).astype(np.float32)
         return TrainResult(params - self._x, steps, float(np.mean(losses)))
 
     def evaluate(self, params: FloatVector) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from node.config import NodeConfig
 from node.daemon import HONEST, Daemon, no_failpoint
@@ -27,6 +28,23 @@ class HostClock:
         return self._network.unix_s()
 
 
+class Killed(Exception):
+    """A failpoint was reached: the node dies where it stands."""
+
+
+@dataclass
+class Journal:
+    """Events of one node, over all its lives."""
+
+    events: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+
+    def info(self, event: str, **fields: object) -> None:
+        """Keep it."""
+        self.events.append((event, fields))
+
+    warning = info
+
+
 @dataclass
 class SimNode:
     """One node of a world: what survives a crash, and the daemon that runs now."""
@@ -36,6 +54,8 @@ class SimNode:
     store: MemoryStore
     behaviour: Behaviour = HONEST
     failpoint: Callable[[str, int], None] = no_failpoint
+    """May raise ``Killed``."""
+    log: Journal = field(default_factory=Journal)
     daemon: Daemon | None = None
     task: asyncio.Task[None] | None = None
 
@@ -52,6 +72,7 @@ class World:
     def __init__(self, n: int, seed: int, link: LinkModel | None = None) -> None:
         self.seed = seed
         self.network = SimNetwork(seed, link)
+        self.liars: frozenset[int] = frozenset()
         self.nodes = [
             SimNode(
                 f"node-{i}",
@@ -60,6 +81,25 @@ class World:
             )
             for i in range(n)
         ]
+
+    def attack(self, behaviours: Mapping[int, Behaviour]) -> None:
+        """Make some nodes attackers, before they start."""
+        self.liars = frozenset(behaviours)
+        for index, behaviour in behaviours.items():
+            self.nodes[index].behaviour = behaviour
+
+    def kill_at(self, index: int, phase: str, from_round: int) -> None:
+        """Let a node die the first time that it reaches ``phase`` in ``from_round`` or later."""
+        node = self.nodes[index]
+
+        def failpoint(reached: str, round_: int) -> None:
+            if reached == phase and round_ >= from_round and node.task is not None:
+                node.failpoint = no_failpoint
+                for pipe in list(self.network.hosts[node.signer.peer_id].pipes):
+                    pipe.abort()  # what was not sent yet is not sent
+                raise Killed(node.name)
+
+        node.failpoint = failpoint
 
     def founders(self) -> str:
         """The manifest's electorate table, in TOML."""
@@ -71,7 +111,7 @@ class World:
         node = self.nodes[index]
         host = self.network.start(node.signer.peer_id)
         first = self.nodes[0].signer.peer_id
-        join = [] if index == 0 else [f"{self.network.address(first)}/p2p/{first}"]
+        join = () if index == 0 else (f"{self.network.address(first)}/p2p/{first}",)
         ports = Ports(
             host.transport,
             host.discovery,
@@ -79,18 +119,26 @@ class World:
             SimCompute(),
             HostClock(self.network),
         )
-        config = NodeConfig(data="unused", join=join)
+        config = NodeConfig(data=Path(node.name), join=join)
         node.daemon = Daemon(
             config,
             node.signer,
             ports,
             node.behaviour,
-            node.failpoint,
+            lambda phase, round_: node.failpoint(phase, round_),
             verifier=verify,
             rng=rng(self.seed, "node", index),
+            log=node.log,
         )
-        node.task = group.create_task(node.daemon.run(), name=node.name)
+        node.task = group.create_task(self._live(node, node.daemon), name=node.name)
         return node.daemon
+
+    async def _live(self, node: SimNode, daemon: Daemon) -> None:
+        try:
+            await daemon.run()
+        except* Killed:
+            await self.network.crash(node.signer.peer_id)
+            node.daemon = None
 
     async def crash(self, index: int) -> None:
         """End a node at once; its disk stays."""
@@ -98,8 +146,9 @@ class World:
         assert node.task is not None
         node.task.cancel()
         await asyncio.gather(node.task, return_exceptions=True)
-        await self.network.crash(node.signer.peer_id)
-        node.daemon = None
+        if node.daemon is not None:
+            await self.network.crash(node.signer.peer_id)
+            node.daemon = None
 
     async def submit(self, manifest_toml: str, overrides: Mapping[str, str]) -> str:
         """Submit a job to every running node; its id."""

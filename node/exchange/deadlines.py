@@ -1,10 +1,12 @@
 """How long to wait, learned from certified rounds only, within the manifest's bounds.
 
 Pure. A wait is median + k * MAD of what a quorum needed, so up to f slow or malicious peers do not
-move it. docs/protocol.md, "Timers".
+move it. Rounds that fail teach no duration, only patience: were they ignored, a swarm that has
+become slower than its waits would skip for ever. docs/protocol.md, "Timers".
 
 Source:
-    hivemind issue 676 (fixed time-outs must be guessed); Jacobson 1988, "Congestion avoidance and
+    Castro, Liskov 1999, "Practical Byzantine fault tolerance", section 4.5 (a time-out doubles after
+    each failed view); hivemind issue 676 (fixed time-outs must be guessed); Jacobson 1988, "Congestion avoidance and
     control", section 2, for mean plus deviation. Differs: median and MAD, so that one outlier does
     not count.
 """
@@ -25,6 +27,12 @@ SLACK = 1.5
 FIRST_STEP_S = 3.0
 FIRST_VIEW_S = 15.0
 STEP_S_MIN = 0.5
+PATIENCE_UP = 2.0
+"""Factor on all waits for each failed round."""
+PATIENCE_DOWN = 0.7
+"""Factor back for each good one. Below sqrt(1/2), so that f of n >= 3f + 1 leaders who stall do
+not drive the waits up: 2^f * 0.7^(2f + 1) < 1."""
+PATIENCE_MAX = 64.0
 
 
 @dataclass(frozen=True)
@@ -49,23 +57,33 @@ class Durations:
     """Start of the round until the certificate, or of its last view where views failed."""
 
 
+@dataclass(frozen=True)
+class Failed:
+    """A round that was skipped, or that needed more than one view."""
+
+
 @dataclass
 class DeadlineEstimator:
     """Turns the last certified rounds into the waits of the next one."""
 
     bounds: Bounds
     _samples: deque[Durations] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+    _patience: float = 1.0
 
-    def add(self, durations: Durations) -> None:
-        """Take a certified round; a SKIP is not one."""
-        self._samples.append(durations)
+    def add(self, closed: Durations | Failed) -> None:
+        """Take a round that was closed."""
+        if isinstance(closed, Failed):
+            self._patience = min(PATIENCE_UP * self._patience, PATIENCE_MAX)
+        else:
+            self._patience = max(PATIENCE_DOWN * self._patience, 1.0)
+            self._samples.append(closed)
 
     def deadlines(self) -> Deadlines:
         """Waits for the next round."""
-        b = self.bounds
-        commit = _wait([s.commit_s for s in self._samples], b.commit_s_max)
-        step = _wait([s.exchange_s for s in self._samples], FIRST_STEP_S)
-        view = _wait([s.round_s for s in self._samples], FIRST_VIEW_S)
+        b, patience = self.bounds, self._patience
+        commit = patience * _wait([s.commit_s for s in self._samples], b.commit_s_max)
+        step = patience * _wait([s.exchange_s for s in self._samples], FIRST_STEP_S)
+        view = patience * _wait([s.round_s for s in self._samples], FIRST_VIEW_S)
         commit = min(max(commit, b.commit_s_min), b.commit_s_max)
         return Deadlines(
             commit_s=commit,

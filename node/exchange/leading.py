@@ -4,10 +4,8 @@ Pure; part of ``RoundMachine``. A leader only proposes: whatever it says is chec
 docs/protocol.md, "Leader".
 """
 
-from collections import defaultdict
-from dataclasses import dataclass, field
-
 from node.exchange.agreement import highest_lock
+from node.exchange.attempt import Attempt, agreed_roots
 from node.exchange.core import PlanState, RoundCore, named_by
 from node.exchange.decide import decision_of, skip_of
 from node.exchange.effects import Apply, StartTimer
@@ -25,24 +23,10 @@ from node.wire.convert import (
     encode_proposal,
 )
 from node.wire.convert_ledger import encode_decision
-from node.wire.messages import Have, ListMessage, PartScreen, Plan, Proposal, Signed
+from node.wire.messages import Have, ListMessage, Plan, Proposal, Signed
 
 SCREENS_TIMER = "screens"
 RESULTS_TIMER = "results"
-
-
-@dataclass
-class Attempt:
-    """One list of this leader, and what came back."""
-
-    view: int
-    wide: bool
-    list_id: Digest
-    haves: tuple[Signed, ...]
-    screens: dict[int, dict[int, PartScreen]] = field(default_factory=dict)
-    signed_screens: dict[int, Signed] = field(default_factory=dict)
-    plan_id: Digest | None = None
-    results: dict[int, tuple[Signed, dict[int, Digest]]] = field(default_factory=dict)
 
 
 class Leading:
@@ -298,27 +282,3 @@ class Leading:
         certificate = core.agreement.count_vote(elector, signed, decision)
         if certificate is not None:
             core.broadcast(certificate)
-
-
-def agreed_roots(
-    state: PlanState, results: dict[int, dict[int, Digest]], need: int
-) -> tuple[Digest, ...] | None:
-    """For each part the root that at least ``need`` of its reducers signed; None while one lacks.
-
-    Args:
-        state: the plan.
-        results: reducer -> part -> root, signatures checked.
-        need: equal results that a part needs.
-    """
-    roots: list[Digest] = []
-    for part, reducers in enumerate(state.resolution.reducers):
-        count: dict[Digest, int] = defaultdict(int)
-        for reducer in reducers:
-            root = results.get(reducer, {}).get(part)
-            if root is not None:
-                count[root] += 1
-        best = min(count, key=lambda r: (-count[r], r), default=None)
-        if best is None or count[best] < need:
-            return None
-        roots.append(best)
-    return tuple(roots)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from node.errors import BadSignature, PeerError
 from node.exchange.agreement import highest_lock
+from node.exchange.attempt import agreed_roots
 from node.exchange.core import PlanState, RoundCore, named_by
 from node.exchange.decide import decision_of, skip_of
 from node.exchange.effects import Apply, Certified, KeepResults, Persist
-from node.exchange.leading import agreed_roots
 from node.exchange.reducing import Reducing, open_haves
 from node.ledger.votes import check_certificate, decision_id
 from node.types import Digest

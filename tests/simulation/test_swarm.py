@@ -1,10 +1,13 @@
-"""Whole daemons in virtual time: they agree, a liar does not matter, a killed node comes back."""
+"""Whole daemons in virtual time: they agree, liars do not matter, killed nodes come back."""
 
 import asyncio
 
+import numpy as np
 import pytest
 
 from node.observe.status import JobStatus
+from simulator.attacks import garbage, huge, nan, sign_flip, silent, stale
+from simulator.pipe import LinkModel
 from simulator.world import World
 
 JOB = """
@@ -19,28 +22,50 @@ steps = 10
 [exchange]
 codec = "{codec}"
 rule = "{rule}"
+replicas = {replicas}
 """
 
 
+def manifest(
+    world: World,
+    rounds: int,
+    codec: str = "int8",
+    rule: str = "centered_clip",
+    replicas: int = 0,
+) -> str:
+    table = JOB.format(rounds=rounds, codec=codec, rule=rule, replicas=replicas)
+    return table + world.founders()
+
+
+def shown(world: World) -> list[JobStatus | None]:
+    """Status of each running honest node's job; None while it still starts."""
+    daemons = [n.daemon for i, n in enumerate(world.nodes) if n.daemon and i not in world.liars]
+    return [next(iter(daemon.list_jobs()), None) for daemon in daemons]
+
+
 def jobs(world: World) -> list[JobStatus]:
-    return [node.daemon.list_jobs()[0] for node in world.nodes if node.daemon]
+    return [job for job in shown(world) if job is not None]
 
 
-async def until_done(world: World, limit_s: float = 600.0) -> list[JobStatus]:
+async def until(world: World, round_: int, limit_s: float = 900.0) -> None:
+    """Until every running honest node has certified ``round_``."""
     async with asyncio.timeout(limit_s):
-        while not all(job.state == "done" for job in jobs(world)):
+        while not all(j and (j.round > round_ or j.state == "done") for j in shown(world)):
+            await asyncio.sleep(0.2)
+
+
+async def until_done(world: World, limit_s: float = 900.0) -> list[JobStatus]:
+    async with asyncio.timeout(limit_s):
+        while not all(job and job.state == "done" for job in shown(world)):
             await asyncio.sleep(0.2)
     return jobs(world)
 
 
-async def run(
-    world: World, rounds: int, codec: str = "int8", rule: str = "centered_clip"
-) -> list[JobStatus]:
-    manifest = JOB.format(rounds=rounds, codec=codec, rule=rule) + world.founders()
+async def run(world: World, text: str) -> list[JobStatus]:
     async with asyncio.TaskGroup() as group:
         for index in range(len(world.nodes)):
             await world.start(group, index)
-        await world.submit(manifest, {})
+        await world.submit(text, {})
         done = await until_done(world)
         for index in range(len(world.nodes)):
             await world.crash(index)
@@ -49,7 +74,118 @@ async def run(
 
 @pytest.mark.parametrize("codec", ["int8", "fp16", "fp32"])
 async def test_five_honest_nodes_reach_one_state(codec: str) -> None:
-    done = await run(World(5, seed=1), rounds=6, codec=codec)
+    world = World(5, seed=1)
+    done = await run(world, manifest(world, 6, codec))
     assert len({job.state_root for job in done}) == 1
     assert all(job.used == 5 and not job.refused for job in done)
     assert max(job.metrics["loss"] for job in done) < 0.01
+
+
+DEFAULT = "centered_clip"
+
+
+@pytest.mark.parametrize(
+    ("attack", "rule"),
+    [
+        *((attack, DEFAULT) for attack in (sign_flip, huge, nan, stale, silent, garbage)),
+        *((sign_flip, rule) for rule in ("trimmed_mean", "median", "multi_krum")),
+    ],
+)
+async def test_a_liar_does_not_matter(attack: object, rule: str) -> None:
+    assert callable(attack)
+    world = World(5, seed=2)
+    world.attack({4: attack(scale=10.0, seed=3)})
+    done = await run(world, manifest(world, 8, rule=rule))
+    assert len({job.state_root for job in done}) == 1
+    assert max(job.metrics["loss"] for job in done) < 0.02
+
+
+async def test_a_liar_ruins_the_mean() -> None:
+    world = World(5, seed=2)
+    world.attack({4: sign_flip(scale=10.0, seed=3)})
+    done = await run(world, manifest(world, 8, rule="mean"))
+    assert len({job.state_root for job in done}) == 1
+    assert min(job.metrics["loss"] for job in done) > 0.5
+
+
+async def test_refusals_name_the_reason() -> None:
+    world = World(7, seed=4)
+    world.attack({5: silent(scale=1.0, seed=1), 6: garbage(scale=1.0, seed=1)})
+    done = await run(world, manifest(world, 5))
+    mute, noisy = (world.nodes[i].signer.peer_id for i in (5, 6))
+    assert all(job.refused[mute] == "absent" for job in done)
+    assert all(job.refused[noisy] == "bad_leaf" for job in done)
+    assert all(job.used == 5 for job in done)
+
+
+PHASES = (
+    "train", "commit", "have", "list", "scatter", "screen", "plan", "reduce", "propose",
+    "prepare", "vote", "certified",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("phase", PHASES)
+async def test_a_node_killed_in_any_phase_comes_back_and_contributes(phase: str) -> None:
+    world = World(5, seed=5)
+    async with asyncio.TaskGroup() as group:
+        for index in range(5):
+            await world.start(group, index)
+        await world.submit(manifest(world, 12), {})
+        # Electors lead in the order of their ids, so one of five rounds is led by node 2.
+        world.kill_at(2, phase, from_round=3)
+        await until(world, 6)
+        assert world.nodes[2].daemon is None, "the failpoint was never reached"
+        await world.start(group, 2)
+        done = await until_done(world)
+        assert len({job.state_root for job in done}) == 1
+        assert "equivocation" not in {reason for job in done for reason in job.refusals}
+        assert all(job.used == 5 for job in done), "it did not contribute again"
+        for index in range(5):
+            await world.crash(index)
+
+
+async def test_a_swarm_that_is_killed_as_a_whole_goes_on_where_it_was() -> None:
+    world = World(4, seed=6)
+    async with asyncio.TaskGroup() as group:
+        for index in range(4):
+            await world.start(group, index)
+        await world.submit(manifest(world, 10), {})
+        await until(world, 4)
+        before = max(job.round for job in jobs(world))
+        for index in range(4):
+            await world.crash(index)
+        for index in range(4):
+            await world.start(group, index)
+        done = await until_done(world)
+        assert before > 4
+        assert len({job.state_root for job in done}) == 1
+        for index in range(4):
+            await world.crash(index)
+
+
+async def test_a_minority_pauses_and_catches_up_after_healing() -> None:
+    world = World(7, seed=7, link=LinkModel(latency_s=0.02, jitter_s=0.01))
+    async with asyncio.TaskGroup() as group:
+        for index in range(7):
+            await world.start(group, index)
+        await world.submit(manifest(world, 16), {})
+        await until(world, 2)
+        ids = [node.signer.peer_id for node in world.nodes]
+        world.network.partition(ids[:5], ids[5:])
+        await asyncio.sleep(4)
+        cut = jobs(world)[5:]
+        assert max(job.round for job in cut) < min(job.round for job in jobs(world)[:5])
+        world.network.heal()
+        done = await until_done(world)
+        assert len({job.state_root for job in done}) == 1
+        for index in range(7):
+            await world.crash(index)
+
+
+async def test_the_same_seed_gives_the_same_states() -> None:
+    roots = []
+    for _ in range(2):
+        world = World(4, seed=8, link=LinkModel(latency_s=0.01, jitter_s=0.01))
+        roots.append({job.state_root for job in await run(world, manifest(world, 4))})
+    assert roots[0] == roots[1]
+    assert np.size(list(roots[0])) == 1
