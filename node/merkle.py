@@ -81,7 +81,7 @@ def proof(leaves: Sequence[Digest], index: int) -> tuple[Digest, ...]:
 def verify_proof(
     root_: Digest, leaf_: Digest, index: int, count: int, path: Sequence[Digest]
 ) -> bool:
-    """Whether ``leaf_`` is leaf ``index`` of the ``count`` under ``root_``. Never raises for peer input."""
+    """Whether ``leaf_`` is leaf ``index`` of ``count`` under ``root_``; peer input is safe."""
     if not 0 <= index < count or any(len(node) != DIGEST_BYTES for node in (leaf_, *path)):
         return False
     node: bytes = leaf_

@@ -18,7 +18,7 @@ T = TypeVar("T")
 FloatVector = npt.NDArray[np.float32]
 
 Handler = Callable[[PeerId, bytes], Awaitable[bytes]]
-"""Answers one unary call: (caller, request) -> reply. May raise PeerError: sent back as a refusal."""
+"""Answers one unary call: (caller, request) -> reply. A PeerError goes back as a refusal."""
 
 StreamHandler = Callable[[PeerId, bytes], AsyncIterator[bytes]]
 """Answers one streamed call: (caller, request) -> chunks, pulled only as fast as the peer reads."""
@@ -27,8 +27,9 @@ StreamHandler = Callable[[PeerId, bytes], AsyncIterator[bytes]]
 class Transport(Protocol):
     """Authenticated calls between peers: who called is proven, what was said is not.
 
-    One kept stream joins each pair of peers; calls share it, a large payload never blocks a small one for
-    longer than one frame. A peer that does not answer looks like silence: it ends in a time-out.
+    One kept stream joins each pair of peers. Calls share it, and a large payload never blocks a
+    small one for longer than one frame. A peer that does not answer looks like silence: the call
+    ends in a time-out.
     """
 
     @property
@@ -48,7 +49,12 @@ class Transport(Protocol):
         ...
 
     def serve_stream(
-        self, method: str, handler: StreamHandler, *, request_bytes_max: int, concurrent_max: int = 8
+        self,
+        method: str,
+        handler: StreamHandler,
+        *,
+        request_bytes_max: int,
+        concurrent_max: int = 8,
     ) -> None:
         """Answer ``method`` with a stream of chunks."""
         ...
@@ -74,7 +80,7 @@ class Transport(Protocol):
         idle_timeout_s: float,
         chunk_bytes_max: int,
     ) -> AsyncIterator[bytes]:
-        """One request, many chunks. Closing the iterator stops the sender. Errors as in ``call``."""
+        """One request, many chunks. Closing the iterator stops the sender. Errors: see ``call``."""
         ...
 
     def learn(self, peer: PeerId, addresses: Sequence[str]) -> None:
@@ -100,18 +106,18 @@ class Record:
 
 
 class Discovery(Protocol):
-    """A store of signed, expiring records that the whole swarm shares. Answers may be stale or missing."""
+    """Signed, expiring records that the swarm shares; answers may be stale or missing."""
 
     async def put(self, key: str, subkey: str, value: bytes, expires_unix_s: float) -> bool:
-        """Publish ``value`` (at most RECORD_BYTES_MAX) under (key, subkey). False: no peer stored it."""
+        """Publish at most RECORD_BYTES_MAX bytes under (key, subkey); False: nobody took it."""
         ...
 
     async def get(self, key: str) -> Sequence[Record]:
-        """Records under ``key`` that have not expired, sorted by subkey. Written by anybody: verify."""
+        """Unexpired records under ``key``, sorted by subkey. Anybody may have written them."""
         ...
 
     async def meet(self, peer: PeerId, addresses: Sequence[str]) -> bool:
-        """Join the routing tables with ``peer``: heals a split swarm. False: it does not answer."""
+        """Join the routing tables with ``peer``: heals a split. False: it does not answer."""
         ...
 
     def neighbours(self) -> Sequence[PeerId]:
@@ -168,7 +174,7 @@ class TrainRequest:
     rounds: int
     """This round's number (from 1) and the job's last, for the learning-rate schedule."""
     data_seed: bytes
-    """32 bytes: hash of (id of the last certificate, peer). Step ``k`` draws its data by (data_seed, k)."""
+    """32 bytes: hash of (last decision, peer). Step ``k`` draws its data by (data_seed, k)."""
     steps: int
     """Nominal local steps, at least 1."""
     deadline_s: float
@@ -226,7 +232,7 @@ class Compute(Protocol):
     """Work above 5 ms, off the event loop, in two lanes: ``maths`` and workers."""
 
     async def maths(self, work: Callable[[], T], *, cost_s: float) -> T:
-        """Run a pure function in a thread that releases the GIL; ``cost_s`` is charged in simulation."""
+        """Run a pure function in the maths thread; ``cost_s`` is charged in simulation."""
         ...
 
     async def start_worker(self, workload: str, config: Mapping[str, Any], seed: int) -> Worker:
@@ -248,7 +254,7 @@ class WallClock(Protocol):
 
 
 class Behaviour(Protocol):
-    """What an attack may change in an otherwise honest node; ``node.daemon.HONEST`` changes nothing."""
+    """What an attack changes in an otherwise honest node; ``node.daemon.HONEST``: nothing."""
 
     def update(self, round_: int, update: FloatVector) -> FloatVector:
         """The update that is encoded and committed in place of the honest one."""
