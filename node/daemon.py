@@ -16,6 +16,7 @@ from node.config import NodeConfig
 from node.errors import ConfigError, PeerError
 from node.identity import Signer, Verifier, verify
 from node.jobs.deps import RunnerDeps
+from node.jobs.honest import HONEST, no_failpoint
 from node.jobs.manifest import (
     SignedManifest,
     canonical_bytes,
@@ -29,7 +30,7 @@ from node.jobs.service import JobService
 from node.jobs.show import job_status
 from node.membership.service import MembershipConfig, MembershipService
 from node.observe.status import JobStatus, NodeStatus, PeerStatus
-from node.ports import Behaviour, FloatVector, Ports
+from node.ports import Behaviour, Ports
 from node.types import DIGEST_BYTES, JobId, PeerId
 
 FIND_JOB_S = 1.0
@@ -48,32 +49,18 @@ class Log(Protocol):
         ...
 
 
-class Honest:
-    """The behaviour of every node that is not an attacker: it changes nothing."""
-
-    def update(self, round_: int, update: FloatVector) -> FloatVector:
-        """The update itself."""
-        return update
-
-    def parts(self, round_: int, parts: Sequence[bytes]) -> Sequence[bytes]:
-        """The parts themselves."""
-        return parts
-
-    def sends(self, round_: int, kind: str, message: bytes) -> bytes | None:
-        """The message itself."""
-        return message
-
-
-HONEST: Behaviour = Honest()
-
-
 def is_job_id(text: str) -> bool:
     """Whether ``text`` is a job id rather than the name of a job file."""
     return len(text) == 2 * DIGEST_BYTES and all(c in "0123456789abcdef" for c in text)
 
 
-def no_failpoint(phase: str, round_: int) -> None:
-    """Nothing fails."""
+def manifest_id(encoded: bytes, verifier: Verifier = verify) -> JobId:
+    """Id of the job that an encoded SignedManifest proposes.
+
+    Raises:
+        PeerError: it does not check.
+    """
+    return decode_signed_manifest(encoded, verifier).job_id
 
 
 class Daemon:
@@ -126,7 +113,7 @@ class Daemon:
             store=ports.store,
             clock=ports.clock,
             rng=seeded,
-            manifest_id=lambda encoded: decode_signed_manifest(encoded, verifier).job_id,
+            manifest_id=lambda encoded: manifest_id(encoded, verifier),
             verifier=verifier,
         )
         deps = RunnerDeps(
@@ -136,11 +123,11 @@ class Daemon:
             may_vote=not slots_lost,
             behaviour=behaviour,
             failpoint=failpoint,
-            on_blame=self._blame,
+            on_blame=self.blame,
             artifacts=Path(config.data) / "artifacts",
             on_event=self._log.info,
         )
-        self._jobs = JobService(deps, self._blame)
+        self._jobs = JobService(deps, self.blame)
         self._stop = asyncio.Event()
         self._up = asyncio.Event()
         self._errors: dict[PeerId, dict[str, int]] = {}
@@ -255,7 +242,8 @@ class Daemon:
 
     # Peers and status --------------------------------------------------------------------------
 
-    def _blame(self, peer: PeerId, error: PeerError) -> None:
+    def blame(self, peer: PeerId, error: PeerError) -> None:
+        """Score a protocol error against a peer."""
         counts = self._errors.setdefault(peer, {})
         counts[error.reason] = counts.get(error.reason, 0) + 1
         self._membership.view.blame(peer, error.reason, self._ports.clock.unix_s())

@@ -254,7 +254,7 @@ class WallClock(Protocol):
 
 
 class Behaviour(Protocol):
-    """What an attack changes in an otherwise honest node; ``node.daemon.HONEST``: nothing."""
+    """What an attack changes in an otherwise honest node; ``node.jobs.honest.HONEST``: nothing."""
 
     def update(self, round_: int, update: FloatVector) -> FloatVector:
         """The update that is encoded and committed in place of the honest one."""

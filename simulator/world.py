@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from node.config import NodeConfig
-from node.daemon import HONEST, Daemon, no_failpoint
+from node.daemon import Daemon
+from node.jobs.honest import HONEST, no_failpoint
 from node.merkle import digest
 from node.ports import Behaviour, Ports
 from simulator.compute import SimCompute

@@ -17,8 +17,10 @@ from node.cli.failpoint import make_failpoint
 from node.cli.home import open_home
 from node.config import NodeConfig
 from node.control.server import ControlServer
-from node.daemon import HONEST, Daemon
+from node.daemon import Daemon, manifest_id
 from node.errors import ConfigError
+from node.jobs.honest import HONEST
+from node.membership.checks import record_validator
 from node.observe.log import Format, configure_logging
 from node.ports import Ports
 
@@ -60,6 +62,7 @@ async def _serve(config: NodeConfig, manifests: Sequence[str], forker: WorkerFor
         behaviour = load_attack(config.attack, home.identity.peer_id) if config.attack else HONEST
         compute = ProcessCompute(forker, threads=config.threads, device=config.device)
         stack.push_async_callback(compute.close)
+        clock = SystemClock()
         host = await HivemindHost.create(
             home.identity.seed,
             data_folder=config.data,
@@ -67,9 +70,11 @@ async def _serve(config: NodeConfig, manifests: Sequence[str], forker: WorkerFor
             announce=config.announce,
             join=config.join,
             relay=config.relay,
+            validator=record_validator(config.swarm, clock.unix_s, manifest_id),
+            on_peer_error=lambda peer, error: daemon.blame(peer, error),
         )
         stack.push_async_callback(host.close)
-        ports = Ports(host.transport, host.discovery, home.store, compute, SystemClock())
+        ports = Ports(host.transport, host.discovery, home.store, compute, clock)
         daemon = Daemon(
             config,
             home.identity,

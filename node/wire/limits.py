@@ -2,8 +2,8 @@
 
 PARTS_MAX = 64
 """Parts of an update, and results of a round."""
-PAYLOAD_BYTES_MAX = 256 * 1024 * 1024
-"""One round message with its parts."""
+PAYLOAD_BYTES_MAX = 64 * 1024 * 1024
+"""One round message with its parts; the transport holds no larger request."""
 SIGNED_BODY_BYTES_MAX = 8 * 1024 * 1024
 """Body of one signed message: a plan of 64 electors stays below it."""
 DECISION_BYTES_MAX = 64 * 1024

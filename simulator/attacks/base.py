@@ -2,8 +2,8 @@
 
 import math
 
-from node.daemon import Honest
 from node.errors import ConfigError
+from node.jobs.honest import Honest
 
 
 class Attack(Honest):
