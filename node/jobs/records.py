@@ -95,11 +95,6 @@ class JobRecords:
                 slots[slot] = decode_signed(data, self.job, round_)
         return slots, lock
 
-    async def drop_slots(self, round_: int) -> None:
-        """Forget the slots of a round that can no longer be signed."""
-        keys = [key for key, _ in await self._store.scan(self._slot_key(round_, ""))]
-        await self._store.drop(keys)
-
     # Blobs -------------------------------------------------------------------------------------
 
     def _blob(self, kind: str, round_: int) -> str:
@@ -150,3 +145,11 @@ class JobRecords:
     async def drop_blobs(self, kind: str, round_: int) -> None:
         """Forget the ``state``, ``results`` or ``parts`` of a round."""
         await self._store.drop_blob(self._blob(kind, round_))
+
+    async def drop_round(self, round_: int) -> None:
+        """Forget what was needed only while a round could still be signed or asked for."""
+        slots = [key for key, _ in await self._store.scan(self._slot_key(round_, ""))]
+        if slots:
+            await self._store.drop(slots)
+        for kind in ("results", "parts"):
+            await self.drop_blobs(kind, round_)
