@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 from zlib import crc32
 
+import numpy as np
 import pytest
 from google.protobuf.descriptor import FieldDescriptor as Field
 from google.protobuf.message import DecodeError, Message
@@ -18,14 +19,20 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from node.errors import PeerError
+from node.ledger.chain import genesis_id
 from node.types import JobId
 from node.wire import exchange_pb2 as pb
 from node.wire import ledger_pb2
+from node.wire.convert import encode_round
+from node.wire.messages import RoundBody, RoundMessage
+from simulator.machines import JOB, Host, MachineWorld, Weather
 from simulator.signer import KeyedSigner
 
 INPUTS = int(os.environ.get("ARTEL_FUZZ_INPUTS", "5000"))
 """Hostile inputs of the whole folder; each target takes its share."""
 SLACK_BYTES = 1 << 20
+TEMPLATES_MAX = 20
+"""Valid messages of each kind that are changed."""
 NOBODY = bytes([7]) * 32
 """A key outside every electorate."""
 BODIES: dict[str, type[Message]] = {
@@ -283,6 +290,37 @@ class Fuzz:
                 return call()
             except PeerError:
                 return None
+
+
+class Recorder(MachineWorld):
+    """Keeps every message that was sent, by kind."""
+
+    def __init__(self, seed_: int) -> None:
+        self.sent: list[bytes] = []
+        super().__init__(4, 1, np.random.default_rng(seed_), Weather(0.1, 0.1, 0.1, 0.01))
+
+    def _post(self, host: Host, to: int, body: RoundBody, *, to_self: bool = False) -> None:
+        super()._post(host, to, body, to_self=to_self)
+        self.sent.append(encode_round(RoundMessage(JOB, 1, genesis_id(JOB), body)))
+
+
+@pytest.fixture(scope="session")
+def sent() -> dict[str, list[bytes]]:
+    """Valid "round/1" requests by kind, from rounds with a liar, lost messages and crashes."""
+    found: dict[str, dict[bytes, None]] = {}
+    for seed_ in range(4):
+        world = Recorder(seed_)
+        world.run(400)
+        assert world.heal(20_000)
+        for data in world.sent:
+            m = pb.RoundMessage.FromString(data)
+            body = m.WhichOneof("body") or ""
+            found.setdefault(m.signed.kind or body, {})[data] = None
+            if m.spread.HasField("result"):
+                m.signed.CopyFrom(m.spread.result)
+                found.setdefault("result", {})[m.SerializeToString()] = None
+    assert set(found) >= {*KINDS, "scatter", "spread", "prepared", "certificate"}
+    return {kind: list(found[kind])[:TEMPLATES_MAX] for kind in sorted(found)}
 
 
 @pytest.fixture
