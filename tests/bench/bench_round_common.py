@@ -77,7 +77,7 @@ class Measurement:
         self.node_bytes = used.moved_bytes / 2 / PEERS / rounds
 
     def join(self, other: "Measurement") -> None:
-        """Take in another block of rounds of the same side."""
+        """Take in another block of rounds of the same side, which has the same extra numbers."""
         mine, theirs = len(self.seconds), len(other.seconds)
         total = mine + theirs
         names = self.cpu_s.keys() | other.cpu_s.keys()
@@ -87,6 +87,7 @@ class Measurement:
         }
         self.node_bytes = (self.node_bytes * mine + other.node_bytes * theirs) / total
         self.seconds += other.seconds
+        self.extra = {name: max(self.extra[name], other.extra[name]) for name in sorted(self.extra)}
 
 
 def end_family(family: Sequence[psutil.Process]) -> None:
