@@ -174,7 +174,9 @@ class Daemon:
         return signed.job_id.hex()
 
     async def _serve_job(self, signed: SignedManifest) -> None:
-        self._membership.view.keep(signed.founders)
+        self._membership.view.keep(
+            sorted({peer for runner in self._jobs.runners for peer in runner.signed.founders})
+        )
         await self._membership.publish_manifest(signed.encode())
 
     def _want(self, job: JobId) -> None:

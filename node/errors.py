@@ -56,6 +56,12 @@ class BadSignature(PeerError):
     reason = "bad_signature"
 
 
+class Equivocation(PeerError):
+    """A peer signed two different commitments for one round; both are held as evidence."""
+
+    reason = "equivocation"
+
+
 class Refused(PeerError):
     """The remote peer answered that it will not serve the call."""
 

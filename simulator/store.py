@@ -14,7 +14,7 @@ class MemoryStore:
     is cancelled before loses it whole, as a machine does that crashes before its fsync.
 
     Attributes:
-        fresh: As in ``FileStore``: no life before this one left a slot log here.
+        fresh: no life before this one left a slot log here.
     """
 
     def __init__(self, fsync_s: float = 0.0) -> None:

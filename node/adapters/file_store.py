@@ -67,8 +67,14 @@ def check_blob_name(name: str) -> str:
     return name
 
 
-def open_store(data: Path, peer_id: PeerId) -> "FileStore":
+def open_store(data: Path, peer_id: PeerId, *, key_is_new: bool = True) -> "FileStore":
     """Open, or make, the store in ``data`` for the node ``peer_id``.
+
+    Args:
+        data: the node's folder.
+        peer_id: who keeps its slots here.
+        key_is_new: False for a key from an earlier start. A slot log that is missing then is lost,
+            and stays so: the mark is written with the new one.
 
     Raises:
         ConfigError: another node runs on this folder, it belongs to another peer id, or it cannot
@@ -76,7 +82,7 @@ def open_store(data: Path, peer_id: PeerId) -> "FileStore":
     """
     try:
         _make_folder(data)
-        return FileStore(data, _lock(data / "lock"), peer_id)
+        return FileStore(data, _lock(data / "lock"), peer_id, key_is_new)
     except (OSError, sqlite3.Error) as error:
         raise ConfigError(f"the data folder {data} cannot be used: {error}") from error
 
@@ -85,11 +91,11 @@ class FileStore:
     """``Store`` in a folder. Made by ``open_store``; ``close`` ends it.
 
     Attributes:
-        fresh: True if this folder held no slot log when it was opened. With a key that is not new,
-            the slot log is lost (docs/protocol.md, "Durable slots").
+        slots_lost: True if the slot log of this key was lost once: what it signed before is not
+            known any more (docs/protocol.md, "Durable slots").
     """
 
-    def __init__(self, data: Path, lock_descriptor: int, peer_id: PeerId) -> None:
+    def __init__(self, data: Path, lock_descriptor: int, peer_id: PeerId, key_is_new: bool) -> None:
         self._blobs = data / "blobs"
         self._lock_descriptor = lock_descriptor
         self._pending: list[tuple[Write, Future[None]]] = []
@@ -103,7 +109,9 @@ class FileStore:
             _make_folder(self._blobs)
             for leftover in sorted(self._blobs.glob(_TEMPORARY + "*")):
                 leftover.unlink()
-            self._database, self.fresh = _open_database(data / "store.sqlite", peer_id)
+            self._database, self.slots_lost = _open_database(
+                data / "store.sqlite", peer_id, key_is_new
+            )
         except BaseException:
             self.close()
             raise
@@ -244,8 +252,10 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
-def _open_database(path: Path, peer_id: PeerId) -> tuple[sqlite3.Connection, bool]:
-    """Open the slot log; returns it and whether it is new."""
+def _open_database(
+    path: Path, peer_id: PeerId, key_is_new: bool
+) -> tuple[sqlite3.Connection, bool]:
+    """Open the slot log; returns it and whether an earlier one was lost."""
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         database.execute("PRAGMA journal_mode=WAL")
@@ -253,17 +263,21 @@ def _open_database(path: Path, peer_id: PeerId) -> tuple[sqlite3.Connection, boo
         database.executescript(_SCHEMA)
         row = database.execute("SELECT value FROM meta WHERE name = 'peer_id'").fetchone()
         if row is None:
-            database.execute("INSERT INTO meta VALUES ('peer_id', ?)", (peer_id,))
+            rows = [("peer_id", peer_id), ("slots_lost", "0" if key_is_new else "1")]
+            with database:
+                database.execute("BEGIN IMMEDIATE")
+                database.executemany("INSERT INTO meta VALUES (?, ?)", rows)
         elif row[0] != peer_id:
             raise ConfigError(
                 f"the data folder {path.parent} belongs to the peer {row[0]}, but the key is that"
                 f" of {peer_id}: restore its key, or use another folder"
             )
+        (lost,) = database.execute("SELECT value FROM meta WHERE name = 'slots_lost'").fetchone()
         _sync_folder(path.parent)
     except BaseException:
         database.close()
         raise
-    return database, row is None
+    return database, lost == "1"
 
 
 def _read_file(path: Path) -> bytes | None:

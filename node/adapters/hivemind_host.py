@@ -11,6 +11,7 @@ from pathlib import Path
 os.environ.setdefault("HIVEMIND_LOGLEVEL", "WARNING")  # hivemind reads it when first imported
 os.environ.setdefault("GOLOG_LOG_LEVEL", "error")  # p2pd's own; unreachable peers are no news
 
+import psutil
 from hivemind.p2p import P2P
 from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
 
@@ -46,6 +47,14 @@ class HivemindHost:
     def p2pd_pid(self) -> int:
         """Process id of p2pd, for resource metrics."""
         return int(self._p2p._child.pid)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether p2pd still runs; without it no call gets through any more."""
+        try:
+            return psutil.Process(self.p2pd_pid).status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
 
     @classmethod
     async def create(

@@ -15,7 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
     help="Train one model together with strangers' machines.\n\nExample: artel up --nodes 4 "
-    "--job examples/camera.toml",
+    "--job examples/inr-astronaut.toml",
 )
 job_app = typer.Typer(
     no_args_is_help=True,
@@ -92,7 +92,7 @@ def job_submit(
 ) -> None:
     """Give a node a job to serve.
 
-    Example: artel job submit examples/camera.toml --set job.rounds=50
+    Example: artel job submit examples/inr-astronaut.toml --set job.rounds=50
     """
     from node.cli.ask import submit_job
 
@@ -220,7 +220,7 @@ def up(
 ) -> None:
     """Train a job with several nodes on this machine, and verify what they agreed on.
 
-    Example: artel up --nodes 8 --job examples/camera.toml --byzantine 2 --attack sign_flip
+    Example: artel up --nodes 8 --job examples/inr-astronaut.toml --byzantine 2 --attack sign_flip
     """
     from node.cli.swarm.plan import make_plan
 

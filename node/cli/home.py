@@ -26,5 +26,5 @@ def open_home(data: Path) -> Home:
         ConfigError: another node runs there, or the folder cannot be used.
     """
     key = load_or_create_key(data / KEY_FILE)
-    store = open_store(data, key.identity.peer_id)
-    return Home(key.identity, store, slots_lost=store.fresh and not key.created)
+    store = open_store(data, key.identity.peer_id, key_is_new=key.created)
+    return Home(key.identity, store, slots_lost=store.slots_lost)

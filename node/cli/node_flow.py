@@ -18,12 +18,14 @@ from node.cli.home import open_home
 from node.config import NodeConfig
 from node.control.server import ControlServer
 from node.daemon import Daemon, manifest_id
-from node.errors import ConfigError
+from node.errors import ConfigError, Unavailable
 from node.jobs.honest import HONEST
 from node.membership.checks import record_validator
 from node.observe.log import Format, configure_logging
 from node.ports import Ports
 
+P2PD_WATCH_S = 2.0
+"""Pause between two looks at p2pd."""
 STOP_S_MAX = 5.0
 """A node is gone this long after it was told to stop, whatever hangs."""
 
@@ -70,6 +72,7 @@ async def _serve(config: NodeConfig, manifests: Sequence[str], forker: WorkerFor
             announce=config.announce,
             join=config.join,
             relay=config.relay,
+            auto_relay=config.relay and bool(config.join),
             validator=record_validator(config.swarm, clock.unix_s, manifest_id),
             on_peer_error=lambda peer, error: daemon.blame(peer, error),
         )
@@ -87,9 +90,18 @@ async def _serve(config: NodeConfig, manifests: Sequence[str], forker: WorkerFor
         stack.push_async_callback(control.close)
         _stop_on_signals(daemon.request_stop)
         async with asyncio.TaskGroup() as group:
-            group.create_task(daemon.run())
+            watch = group.create_task(_watch_p2pd(host))
+            run = group.create_task(daemon.run())
+            run.add_done_callback(lambda _: watch.cancel())
             for manifest in manifests:
                 await daemon.submit(manifest, {})
+
+
+async def _watch_p2pd(host: HivemindHost) -> None:
+    """End the node if its p2pd is gone, so that whatever supervises it starts both anew."""
+    while host.is_alive:
+        await asyncio.sleep(P2PD_WATCH_S)
+    raise Unavailable("p2pd has ended: this node can reach nobody any more; start it again")
 
 
 def _stop_on_signals(stop: Callable[[], None]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from node.errors import BadSignature, Malformed, PeerError
 from node.exchange.agreement import Agreement
 from node.exchange.effects import Effect, Fetch, Misbehaved, Persist, Phase, Send
-from node.exchange.reduction import Resolution, reducer_orders, width
+from node.exchange.reduction import Resolution, need, reducer_orders, width
 from node.identity import Signer, Verifier
 from node.ledger.electorate import Electorate
 from node.ledger.votes import check_prepared
@@ -152,6 +152,10 @@ class RoundCore:
     def width(self, wide: bool) -> int:
         """Reducers asked for each part."""
         return width(self.electorate, self.context.rules.replicas, wide)
+
+    def need(self, wide: bool) -> int:
+        """Equal answers that each part needs."""
+        return need(self.electorate, self.context.rules.replicas, wide)
 
     # Outputs -----------------------------------------------------------------------------------
 

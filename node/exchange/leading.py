@@ -74,7 +74,7 @@ class Leading:
         core = self._core
         view = core.agreement.view
         haves = self._haves_of(view)
-        if not core.leading or len(haves) < core.electorate.quorum:
+        if not core.leading or core.signer is None or len(haves) < core.electorate.quorum:
             return
         if ("lead", view) in core.asked:
             return
@@ -157,9 +157,7 @@ class Leading:
         elector = self._core.elector_of(signed)
         attempt.screens[elector] = screens
         attempt.signed_screens[elector] = signed
-        complaints = any(s.complaints for own in attempt.screens.values() for s in own.values())
-        if not complaints or self._all_answered(attempt):
-            self._plan(attempt)
+        self._plan(attempt)
 
     def _all_answered(self, attempt: Attempt) -> bool:
         core = self._core
@@ -186,7 +184,7 @@ class Leading:
             attempt.screens,
             core.orders,
             core.width(attempt.wide),
-            core.context.rules.replicas,
+            core.need(attempt.wide),
             core.electorate.f,
             core.context.prev,
         )
@@ -237,7 +235,7 @@ class Leading:
         if state is None:
             return
         roots = agreed_roots(
-            state, {e: r for e, (_, r) in attempt.results.items()}, core.context.rules.replicas
+            state, {e: r for e, (_, r) in attempt.results.items()}, core.need(state.wide)
         )
         if roots is None:
             return

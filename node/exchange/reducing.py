@@ -170,7 +170,7 @@ class Reducing:
     def advance(self, *, expired: bool = False) -> None:
         """Screen once all rows of the current list are here, or the timer ran out."""
         core = self._core
-        if self._current is None or core.context.me is None:
+        if self._current is None or core.context.me is None or core.signer is None:
             return
         value = core.lists[self._current]
         parts = parts_of(core.orders, core.context.me, core.width(value.wide))
@@ -232,7 +232,7 @@ class Reducing:
             screens,
             core.orders,
             core.width(value.wide),
-            core.context.rules.replicas,
+            core.need(value.wide),
             core.electorate.f,
             core.context.prev,
         )
@@ -268,7 +268,7 @@ class Reducing:
         if sender != core.electorate.leader(signed.round, core.lists[plan.list_id].view):
             raise BadSignature("a plan from someone who does not lead its view")
         state = self.open_plan(signed, plan)
-        if state.view == core.agreement.view and core.context.me is not None:
+        if state.view == core.agreement.view and core.signer is not None:
             self._reduce(signed.id, state)
         return state
 

@@ -41,6 +41,15 @@ def width(electorate: Electorate, replicas: int, wide: bool) -> int:
     return min(electorate.n, max(2 * electorate.f + 1, replicas + electorate.f))
 
 
+def need(electorate: Electorate, replicas: int, wide: bool) -> int:
+    """Equal answers that a part needs.
+
+    In a wide list the leader chooses among more reducers than it needs, so more than f must agree:
+    at least one of them is honest, and as many honest ones were asked.
+    """
+    return max(replicas, electorate.f + 1) if wide else min(replicas, electorate.n)
+
+
 def parts_of(orders: Sequence[Sequence[int]], elector: int, width_: int) -> tuple[int, ...]:
     """Parts that ``elector`` reduces, rising."""
     return tuple(p for p, order in enumerate(orders) if elector in order[:width_])

@@ -40,6 +40,8 @@ class Voting:
         self._core = core
         self._reducing = reducing
         self._pending: Pending | None = None
+        self._early: Pending | None = None
+        """A proposal of a view that we have not entered yet."""
         self._lock_on_disk: PrepareCertificate | None = core.agreement.lock
 
     def on_propose(self, signed: Signed) -> None:
@@ -61,9 +63,12 @@ class Voting:
             raise PeerError("a proposal for another job, round or parent")
         id_ = decision_id(proposal.decision)
         core.signed.setdefault(id_, signed)
+        pending = Pending(signed, proposal, decision, id_)
         if proposal.view == core.agreement.view:
-            self._pending = Pending(signed, proposal, decision, id_)
+            self._pending = pending
             self.advance()
+        elif proposal.view > core.agreement.view:
+            self._early = pending
 
     def drop(self) -> None:
         """Forget the pending proposal: it does not hold."""
@@ -72,6 +77,8 @@ class Voting:
     def advance(self) -> None:
         """Go on with the pending proposal: fetch or compute what is missing, or prepare."""
         core = self._core
+        if self._early and self._early.proposal.view == core.agreement.view:
+            self._pending, self._early = self._early, None
         pending = self._pending
         if pending is None or pending.proposal.view != core.agreement.view:
             return
@@ -127,7 +134,7 @@ class Voting:
         if not rule:
             expected = skip_of(core.context, "too_few", state)
         else:
-            roots = agreed_roots(state, self._result_roots(proposal), core.context.rules.replicas)
+            roots = agreed_roots(state, self._result_roots(proposal), core.need(state.wide))
             if roots is None:
                 raise PeerError("a part lacks equal results")
             expected = decision_of(core.context, state, rule, roots, decision.state_root)

@@ -65,3 +65,6 @@ async def contribute(
     if certified > 0 and certified % manifest.round.evaluate_every == 0:
         runner.progress.metrics = await worker.evaluate(replica.state.params)
         runner.progress.metrics_round = certified
+    every = manifest.round.artifacts_every
+    if every and certified > 0 and certified % every == 0:
+        await runner.draw(worker, replica)

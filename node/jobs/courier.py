@@ -30,6 +30,8 @@ ROUND_METHOD = "round/1"
 FETCH_METHOD = "fetch/1"
 RETRY_S_FIRST = 0.1
 RETRY_S_MAX = 2.0
+ASK_S_MAX = 3.0
+"""Longest wait for an answer that somebody else could give too."""
 ACK_BYTES_MAX = 128
 UNKNOWN_JOB = "unknown job"
 """Refusal of a node that does not run the job, or not yet."""
@@ -142,7 +144,11 @@ class Courier:
         self.counters.bytes_up += len(request)
         try:
             reply = await self.transport.call(
-                peer, method, request, timeout_s=self.call_s_max, reply_bytes_max=reply_bytes_max
+                peer,
+                method,
+                request,
+                timeout_s=min(self.call_s_max, ASK_S_MAX),
+                reply_bytes_max=reply_bytes_max,
             )
         except (Unavailable, PeerError):
             return None

@@ -6,7 +6,7 @@ from node.types import Digest
 from node.wire.messages import RoundBody, RoundMessage
 
 MESSAGES_PER_ELECTOR_MAX = 16
-BYTES_PER_ELECTOR_MAX = 64 << 20
+BYTES_PER_ELECTOR_MAX = 16 << 20
 ROUNDS_AHEAD_MAX = 1
 """Only the round in progress and the one after it are kept."""
 

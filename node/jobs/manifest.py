@@ -89,7 +89,7 @@ class RoundSection(Settings):
     """Training stops then, whatever was done."""
     commit_s_min: float = Field(default=0.05, ge=0.001, le=3600.0)
     commit_s_max: float = Field(default=30.0, ge=0.001, le=3600.0)
-    """Clamp of the wait for the others' commitments after one's own."""
+    """Clamp of the wait for commitments, from the start of the round."""
     view_s_min: float = Field(default=1.0, ge=0.01, le=3600.0)
     view_s_max: float = Field(default=60.0, ge=0.01, le=3600.0)
     """Clamp of the adaptive base T of a view's timer."""

@@ -83,6 +83,7 @@ class Replica:
         zero = np.zeros(g.d, np.float32)
         replica = cls(head, g, records, compute, shelf, state, root, zero)
         at = await replica._load_newest(heads)
+        replica._snapshot_round = at or -1
         await replica._roll_forward(heads, at)
         replica._publish()
         return replica

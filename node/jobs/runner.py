@@ -61,6 +61,8 @@ class JobRunner:
         self._ahead: tuple[int, PeerId] | None = None
         """The highest round that a peer says it is in, while that is beyond ours."""
         self._ahead_event = asyncio.Event()
+        self._proven_by: PeerId | None = None
+        """Who proved that we are more than one round behind."""
         self._wide_first = False
 
     # Facts -------------------------------------------------------------------------------------
@@ -175,9 +177,8 @@ class JobRunner:
 
     async def _rounds(self, worker: Worker, replica: Replica) -> None:
         while self.head.round < self.manifest.job.rounds and not self.head.halted:
-            ahead = self._ahead if self._ahead and self._ahead[0] > self.round_now else None
-            if ahead or not replica.is_current:
-                first = [ahead[1]] if ahead else []
+            if self._proven_by or not replica.is_current:
+                first = [self._proven_by] if self._proven_by else []
                 await self._catch_up(worker, replica, [*first, *self._others()])
             elif self.me is None:
                 await self._catch_up(worker, replica, self._others())
@@ -272,24 +273,31 @@ class JobRunner:
     # Catching up -------------------------------------------------------------------------------
 
     async def _watch_behind(self, flow: RoundFlow) -> None:
-        """While a round runs: if peers are beyond it, get its certificate."""
+        """While a round runs: if peers are beyond it, get its certificate.
+
+        A claim to be ahead costs nothing, so no round waits for its proof.
+        """
         while True:
             await self._ahead_event.wait()
             self._ahead_event.clear()
             await asyncio.sleep(BEHIND_S)
-            for peer in [self._ahead[1], *self._others()] if self._ahead else []:
-                certificates = await self._catcher.certificates(self.head, peer)
-                index = self.head.electorate.index(public_key_of(peer))
-                if certificates and index is not None:
-                    flow.take(index, certificates[0])
-                    return
-            self._ahead = None  # nobody could prove it
+            if self._ahead is None:
+                continue
+            peer, certificates = await self._catcher.first_proof(
+                self.head, [self._ahead[1], *self._others()]
+            )
+            self._ahead = None
+            index = self.head.electorate.index(public_key_of(peer)) if peer else None
+            if certificates and index is not None:
+                self._proven_by = peer if len(certificates) > 1 else None
+                flow.take(index, certificates[0])
+                return
 
     async def _catch_up(self, worker: Worker, replica: Replica, peers: Sequence[PeerId]) -> None:
         """Follow the chain to its end and fetch the state."""
         before = replica.head.round
         head = await self._catcher.forward(replica.head, peers)
-        self._ahead = None
+        self._proven_by = None
         state = None
         if head.state_root not in (None, replica.root):
             assert head.state_root is not None
@@ -303,13 +311,17 @@ class JobRunner:
             await worker.reset()
             self.deps.on_event("caught_up", round=head.round, missed=head.round - before)
 
+    async def draw(self, worker: Worker, replica: Replica) -> None:
+        """Let the workload write what is worth seeing of the state."""
+        folder = self.deps.artifacts / self.manifest.job.name
+        self.progress.artifacts = await worker.artifacts(replica.state.params, str(folder))
+
     async def _finish(self, worker: Worker, replica: Replica) -> None:
         """The last round is certified: evaluate, draw, keep."""
         shown = self.progress
         shown.metrics = await worker.evaluate(replica.state.params)
         shown.metrics_round = replica.head.round
         await replica.snapshot()
-        folder = self.deps.artifacts / self.manifest.job.name
-        shown.artifacts = await worker.artifacts(replica.state.params, str(folder))
+        await self.draw(worker, replica)
         shown.state, shown.reason = "done", "halted by vote" if replica.head.halted else ""
         self.deps.on_event("job_done", round=replica.head.round, **dict(shown.metrics))

@@ -25,6 +25,8 @@ from node.wire.limits import CHUNKS_ASKED_MAX, PAYLOAD_BYTES_MAX
 R = TypeVar("R")
 
 MANIFEST_KEY = "manifest/"
+ENDED = ("stopped", "failed")
+"""States after which a job may be started again."""
 JOBS_MAX = 16
 """Jobs that one node runs."""
 
@@ -63,15 +65,17 @@ class JobService:
             self._launch(decode_signed_manifest(data, self._deps.verify))
 
     async def start(self, signed: SignedManifest) -> JobId:
-        """Run a job; one that runs already goes on.
+        """Run a job; one that runs already goes on, one that ended here starts again.
 
         Raises:
             ConfigError: too many jobs.
         """
         job = signed.job_id
-        if job in self._runners:
+        known = self._runners.get(job)
+        if known is not None and known.progress.state not in ENDED:
             return job
-        if len(self._runners) >= JOBS_MAX:
+        running = sum(r.progress.state not in ENDED for r in self._runners.values())
+        if running >= JOBS_MAX:
             raise ConfigError(f"this node runs {JOBS_MAX} jobs already; stop one first")
         await self._deps.ports.store.put({MANIFEST_KEY + job.hex(): signed.encode()})
         self._launch(signed)

@@ -63,16 +63,38 @@ class Catcher:
             self.on_blame(peer, error)
         return good
 
+    async def first_proof(
+        self, head: Head, peers: Sequence[PeerId]
+    ) -> tuple[PeerId | None, list[Certificate]]:
+        """Certificates after ``head`` from whichever of ``peers`` gives some first."""
+        asked = list(dict.fromkeys(peers))
+        tasks = [asyncio.ensure_future(self.certificates(head, peer)) for peer in asked]
+        try:
+            waiting = set(tasks)
+            while waiting:
+                _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for peer, task in zip(asked, tasks, strict=True):
+                    if task.done() and task.result():
+                        return peer, task.result()
+            return None, []
+        finally:
+            for task in tasks:
+                task.cancel()
+
     async def forward(self, head: Head, peers: Sequence[PeerId]) -> Head:
-        """Advance ``head`` as far as any of ``peers`` can prove; certificates are kept."""
-        for peer in peers:
-            while certificates := await self.certificates(head, peer):
-                first = head.round + 1
-                for certificate in certificates:
-                    head, _ = verify_next(head, certificate, self.verify)
-                await self.records.put_certificates(dict(enumerate(certificates, first)))
-                if len(certificates) < CHAIN_CERTIFICATES_MAX:
-                    break
+        """Advance ``head`` as far as the first of ``peers`` that knows more can prove.
+
+        Certificates are kept. Whoever knows still more will say so.
+        """
+        peer, certificates = await self.first_proof(head, peers)
+        while certificates and peer is not None:
+            first = head.round + 1
+            for certificate in certificates:
+                head, _ = verify_next(head, certificate, self.verify)
+            await self.records.put_certificates(dict(enumerate(certificates, first)))
+            if len(certificates) < CHAIN_CERTIFICATES_MAX:
+                break
+            certificates = await self.certificates(head, peer)
         return head
 
     async def state(
@@ -109,12 +131,14 @@ class Catcher:
     ) -> tuple[list[Digest], list[PeerId]]:
         count = chunk_count(g.shapes, momentum=bool(g.momentum))
         request = encode_state_request(StateRequest(g.job, state_root, ()))
+        asked = list(dict.fromkeys(peers))
+        limit = count * (DIGEST_BYTES + 8) + 64
+        replies = await asyncio.gather(
+            *(self.courier.ask(peer, STATE_METHOD, request, limit) for peer in asked)
+        )
         hashes: list[Digest] = []
         sources: list[PeerId] = []
-        for peer in peers:
-            reply = await self.courier.ask(
-                peer, STATE_METHOD, request, count * (DIGEST_BYTES + 8) + 64
-            )
+        for peer, reply in zip(asked, replies, strict=True):
             if reply is None:
                 continue
             try:
@@ -126,9 +150,7 @@ class Catcher:
                 continue
             hashes = found
             sources.append(peer)
-            if len(sources) == SOURCES_MAX:
-                break
-        return hashes, sources
+        return hashes, sources[:SOURCES_MAX]
 
     async def _chunks(
         self,

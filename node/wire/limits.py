@@ -14,7 +14,7 @@ CHAIN_REPLY_BYTES_MAX = CHAIN_CERTIFICATES_MAX * (DECISION_BYTES_MAX + 8 * 1024)
 STATE_CHUNKS_MAX = 65_536
 """Chunks of one state: 16 GiB at 256 KiB each."""
 CHUNKS_ASKED_MAX = 4096
-SQUARE_NORM_MAX = 2**53
+SQUARE_NORM_MAX = 2**63
 EXPONENT_MIN, EXPONENT_MAX = -162, 114
 """Exponents that a float32 row can have: its largest magnitude is in [2^-149, 2^128)."""
 ROUND_MAX = 2**48
