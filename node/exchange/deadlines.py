@@ -5,9 +5,9 @@ move it. Rounds that fail teach no duration, only patience: were they ignored, a
 become slower than its waits would skip for ever. docs/protocol.md, "Timers".
 
 Source:
-    Castro, Liskov 1999, "Practical Byzantine fault tolerance", section 4.5 (a time-out doubles after
-    each failed view); hivemind issue 676 (fixed time-outs must be guessed); Jacobson 1988, "Congestion avoidance and
-    control", section 2, for mean plus deviation. Differs: median and MAD, so that one outlier does
+    hivemind issue 676 (fixed time-outs must be guessed); Jacobson 1988, "Congestion avoidance and
+    control", section 2, for mean plus deviation; Castro and Liskov 1999, "Practical Byzantine fault
+    tolerance", section 4.5.2, for the doubling. Differs: median and MAD, so that one outlier does
     not count.
 """
 
@@ -27,6 +27,9 @@ SLACK = 1.5
 FIRST_STEP_S = 3.0
 FIRST_VIEW_S = 15.0
 STEP_S_MIN = 0.5
+EXCHANGE_STEPS = 6.0
+"""Steps that a view has after its commitments: an honest leader needs two for silent reducers, two
+for another, wider list, and some for the votes."""
 PATIENCE_UP = 2.0
 """Factor on all waits for each failed round."""
 PATIENCE_DOWN = 0.7
@@ -51,10 +54,12 @@ class Durations:
 
     commit_s: float
     """Start of the round until n - f commitments were held."""
-    exchange_s: float
-    """First list of the certified view until the certificate."""
+    step_s: float | None
+    """First list until the parts of all but f listed electors were held, and the time of screening
+    them; None where this node reduced nothing. Not until the certificate: that holds this very
+    wait whenever a reducer is silent, so that the wait would feed on itself."""
     round_s: float
-    """Start of the round until the certificate, or of its last view where views failed."""
+    """Start of the round until the certificate."""
 
 
 @dataclass(frozen=True)
@@ -82,15 +87,14 @@ class DeadlineEstimator:
         """Waits for the next round."""
         b, patience = self.bounds, self._patience
         commit = patience * _wait([s.commit_s for s in self._samples], b.commit_s_max)
-        step = patience * _wait([s.exchange_s for s in self._samples], FIRST_STEP_S)
+        steps = [s.step_s for s in self._samples if s.step_s is not None]
+        step = patience * _wait(steps, FIRST_STEP_S)
         view = patience * _wait([s.round_s for s in self._samples], FIRST_VIEW_S)
-        commit = min(max(commit, b.commit_s_min), b.commit_s_max)
-        return Deadlines(
-            commit_s=commit,
-            step_s=min(max(step, STEP_S_MIN), b.view_s_max),
-            view_s=min(max(view, b.view_s_min, commit + STEP_S_MIN), b.view_s_max),
-            view_s_max=b.view_s_max,
-        )
+        # A view must hold the waits that an honest leader may need, or it fails by itself.
+        commit = min(max(commit, b.commit_s_min), b.commit_s_max, b.view_s_max / 2)
+        step = min(max(step, STEP_S_MIN), (b.view_s_max - commit) / EXCHANGE_STEPS)
+        view = max(view, b.view_s_min, commit + EXCHANGE_STEPS * step)
+        return Deadlines(commit, step, min(view, b.view_s_max), b.view_s_max)
 
 
 def _wait(samples: Sequence[float], unknown: float) -> float:

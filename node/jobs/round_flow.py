@@ -8,9 +8,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from node.errors import Malformed, PeerError
+from node.errors import Equivocation, Malformed, PeerError
 from node.exchange.core import RoundContext
-from node.exchange.deadlines import Durations
+from node.exchange.deadlines import Durations, Failed
 from node.exchange.effects import (
     Apply,
     Blame,
@@ -28,6 +28,7 @@ from node.exchange.effects import (
     SpreadResults,
     StartTimer,
 )
+from node.exchange.reduction import parts_of
 from node.exchange.round import Result, RoundMachine
 from node.jobs.courier import Courier
 from node.jobs.records import JobRecords
@@ -65,8 +66,8 @@ class RoundOutcome:
     decision: Decision
     state: OuterState | None
     """The state after it, where it was computed here."""
-    durations: Durations | None
-    """None where views failed: such a round teaches nothing about deadlines."""
+    durations: Durations | Failed | None
+    """What the round teaches about deadlines; None where it was followed from outside."""
 
 
 @dataclass
@@ -163,21 +164,41 @@ class RoundFlow:
             effects = event()
             while not self._events.empty():  # one fsync for whatever came in the meantime
                 effects += self._events.get_nowait()()
-            electorate = self.context.electorate
-            if len(self.machine.core.commitments) >= electorate.n - electorate.f:
-                self._times.setdefault("quorum", loop.time())
+            self._note_times(loop.time())
+
+    def _note_times(self, now: float) -> None:
+        """Note when enough was here: all but f, so that f slow peers do not teach long waits."""
+        core, electorate = self.machine.core, self.context.electorate
+        if len(core.commitments) >= electorate.n - electorate.f:
+            self._times.setdefault("quorum", now)
+        if self.context.me is None or "rows" in self._times or not core.lists:
+            return
+        value = next(reversed(core.lists.values()))
+        parts = parts_of(core.orders, self.context.me, core.width(value.wide))
+        others = [id_ for elector, id_ in value.commitments if elector != self.context.me]
+        here = sum(all((id_, p) in core.parts for p in parts) for id_ in others)
+        if parts and here >= len(others) - electorate.f:
+            self._times["rows"] = now
+
+    def _step_s(self) -> float | None:
+        times = self._times
+        if not {"rows", "screening", "screen"} <= times.keys():
+            return None
+        return times["rows"] - times["scatter"] + times["screen"] - times["screening"]
 
     def _outcome(self, certified: Certified) -> RoundOutcome:
         now = asyncio.get_running_loop().time()
         decision = certified.decision
         shadows = self.work.shadows
         state = self.work.state if decision.skip else shadows.get(decision.result_roots)
-        durations = None
-        if not decision.skip and certified.certificate.view == 0 and "scatter" in self._times:
+        durations: Durations | Failed | None = None
+        if decision.skip or certified.certificate.view > 0:
+            durations = Failed()
+        elif "scatter" in self._times:
             start = self._times["start"]
             durations = Durations(
                 commit_s=self._times.get("quorum", now) - start,
-                exchange_s=now - self._times["scatter"],
+                step_s=self._step_s(),
                 round_s=now - start,
             )
         return RoundOutcome(certified.certificate, decision, state, durations)
@@ -195,7 +216,9 @@ class RoundFlow:
             elif isinstance(effect, Blame):
                 self.on_blame(self._peer(effect.elector), effect.error)
             elif isinstance(effect, Misbehaved):
-                self.on_blame(self._peer(effect.elector), PeerError(effect.reason))
+                self.on_blame(
+                    self._peer(effect.elector), Equivocation("two commitments in one round")
+                )
             elif isinstance(effect, (Screen, Reduce, Apply, Fetch)):
                 self.scope.create_task(self._do(effect))
             elif not isinstance(effect, (Persist, KeepResults)):
@@ -235,6 +258,7 @@ class RoundFlow:
         """Work off the loop, then tell the machine."""
         machine = self.machine
         if isinstance(effect, Screen):
+            self._times.setdefault("screening", asyncio.get_running_loop().time())
             screens = await self.work.screen(effect)
             self._put(lambda: machine.on_screened(effect.list_id, screens))
         elif isinstance(effect, Reduce):
