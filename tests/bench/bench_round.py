@@ -85,13 +85,20 @@ def _run_hivemind(
 def measure_size(params: int, rounds: int, with_hivemind: bool) -> list[Measurement]:
     """All sides at one size; hivemind first and last."""
     found: list[Measurement] = []
-    theirs: Measurement | None = None
+
+    def keep(new: Measurement) -> None:
+        progress(f"{new.side}, {params}: median {new.median_s:.3f} s")
+        if found and found[0].side == new.side:
+            found[0].join(new)
+        else:
+            found.append(new)
+
     if with_hivemind:
-        theirs = measure_hivemind(params, (rounds + 1) // 2)
-        found.append(theirs)
-    found += [measure(setting, params, rounds, progress) for setting in SETTINGS]
-    if theirs is not None and rounds > 1:
-        theirs.join(measure_hivemind(params, rounds // 2))
+        keep(measure_hivemind(params, (rounds + 1) // 2))
+    for setting in SETTINGS:
+        keep(measure(setting, params, rounds, progress))
+    if with_hivemind and rounds > 1:
+        keep(measure_hivemind(params, rounds // 2))
     return found
 
 
