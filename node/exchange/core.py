@@ -4,7 +4,7 @@ Pure. ``RoundMachine`` owns one ``RoundCore``; the duties (reducing, leading, vo
 extend it. Only ``sign`` creates signatures, and it never signs twice for one slot.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from node.errors import BadSignature, Malformed, PeerError
@@ -271,12 +271,3 @@ class RoundCore:
     def held(self) -> tuple[tuple[int, Digest], ...]:
         """(elector, id) of every commitment held, rising."""
         return tuple((e, self.commitments[e].id) for e in sorted(self.commitments))
-
-
-def named_by(haves: Iterable[Sequence[tuple[int, Digest]]]) -> Mapping[tuple[int, Digest], int]:
-    """How many HAVEs name each commitment."""
-    count: dict[tuple[int, Digest], int] = {}
-    for held in haves:
-        for item in held:
-            count[item] = count.get(item, 0) + 1
-    return count

@@ -6,9 +6,10 @@ docs/protocol.md, "Leader".
 
 from node.exchange.agreement import highest_lock
 from node.exchange.attempt import Attempt, agreed_roots
-from node.exchange.core import PlanState, RoundCore, named_by
+from node.exchange.core import PlanState, RoundCore
 from node.exchange.decide import decision_of, skip_of
 from node.exchange.effects import Apply, StartTimer
+from node.exchange.haves import named_by
 from node.exchange.reducing import Reducing
 from node.exchange.reduction import parts_of, resolve
 from node.types import Digest

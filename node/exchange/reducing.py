@@ -4,13 +4,13 @@ Pure; part of ``RoundMachine``. docs/protocol.md, "Reduction".
 """
 
 from node.errors import BadSignature, Malformed, PeerError, TooLarge
-from node.exchange.core import PlanState, RoundCore, named_by
+from node.exchange.core import PlanState, RoundCore
 from node.exchange.effects import Blame, Reduce, ScatterParts, Screen, SpreadResults, StartTimer
+from node.exchange.haves import named_by, open_haves
 from node.exchange.reduction import parts_of, resolve
 from node.types import Digest
 from node.wire.convert import (
     decode_commitment,
-    decode_have,
     decode_list,
     decode_plan,
     decode_screens,
@@ -18,7 +18,6 @@ from node.wire.convert import (
     encode_screens,
 )
 from node.wire.messages import (
-    Have,
     ListMessage,
     PartScreen,
     Plan,
@@ -30,29 +29,6 @@ from node.wire.messages import (
 )
 
 SCREEN_TIMER = "screen"
-
-
-def open_haves(core: RoundCore, haves: tuple[Signed, ...], view: int) -> list[Have]:
-    """The HAVEs of a quorum of electors for ``view``.
-
-    Raises:
-        PeerError: too few, a duplicate, a wrong kind or view, a bad signature.
-    """
-    seen: set[int] = set()
-    opened: list[Have] = []
-    for signed in haves:
-        if signed.kind != "have":
-            raise Malformed(f"a {signed.kind} among the HAVEs")
-        seen.add(core.elector_of(signed))
-        have = decode_have(signed.body)
-        if have.view != view:
-            raise PeerError(f"a HAVE of view {have.view} justifies view {view}")
-        if have.prepared:
-            core.check_lock(have.prepared)
-        opened.append(have)
-    if len(seen) != len(haves) or len(seen) < core.electorate.quorum:
-        raise PeerError(f"{len(seen)} HAVEs, {core.electorate.quorum} needed")
-    return opened
 
 
 class Reducing:

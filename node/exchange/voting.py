@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from node.errors import BadSignature, PeerError
 from node.exchange.agreement import highest_lock
 from node.exchange.attempt import agreed_roots
-from node.exchange.core import PlanState, RoundCore, named_by
+from node.exchange.core import PlanState, RoundCore
 from node.exchange.decide import decision_of, skip_of
 from node.exchange.effects import Apply, Certified, KeepResults, Persist
-from node.exchange.reducing import Reducing, open_haves
+from node.exchange.haves import named_by, open_haves
+from node.exchange.reducing import Reducing
 from node.ledger.votes import check_certificate, decision_id
 from node.types import Digest
 from node.wire.convert import decode_have, decode_proposal, decode_results

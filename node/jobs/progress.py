@@ -4,6 +4,9 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from node.types import PeerId
+from node.wire.messages import Decision
+
 ROUNDS_SHOWN = 256
 """Durations that are remembered."""
 
@@ -25,3 +28,9 @@ class Progress:
     """Peer -> weight of its contribution in the last certified round, where it was computed."""
     round_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=ROUNDS_SHOWN))
     artifacts: Sequence[str] = ()
+
+    def take(self, decision: Decision, ids: Sequence[PeerId]) -> None:
+        """A round was decided; ``ids`` are its electors."""
+        self.state, self.reason = "running", ""
+        self.used = len(decision.plan)
+        self.refused = {ids[e]: why for e, why in decision.refused}

@@ -13,6 +13,7 @@ from node.exchange.core import RoundContext
 from node.exchange.deadlines import Bounds, DeadlineEstimator
 from node.exchange.round import Result, RoundMachine
 from node.identity import public_key_of
+from node.jobs.behind import Behind
 from node.jobs.contributing import contribute
 from node.jobs.courier import Counters, Courier
 from node.jobs.deps import RunnerDeps
@@ -32,8 +33,8 @@ from node.ports import Worker
 from node.types import PeerId
 from node.wire.messages import Ack, FetchReply, FetchRequest, RoundMessage
 
-BEHIND_S = 0.25
-"""How long a certificate may be on its way before it is asked for."""
+STATE_RETRY_S = 0.25
+"""Pause before a state that nobody gave is asked for again."""
 FOLLOW_S = 0.5
 """Pause of a follower between two looks at the chain."""
 
@@ -58,11 +59,7 @@ class JobRunner:
         self._deadlines = DeadlineEstimator(
             Bounds(limits.commit_s_min, limits.commit_s_max, limits.view_s_min, limits.view_s_max)
         )
-        self._ahead: tuple[int, PeerId] | None = None
-        """The highest round that a peer says it is in, while that is beyond ours."""
-        self._ahead_event = asyncio.Event()
-        self._proven_by: PeerId | None = None
-        """Who proved that we are more than one round behind."""
+        self._behind = Behind(lambda: self.head)
         self._wide_first = False
 
     # Facts -------------------------------------------------------------------------------------
@@ -105,14 +102,8 @@ class JobRunner:
             self.flow.take(elector, message.body)
         elif message.round >= self.round_now:
             self._mailbox.put(elector, message, size)
-            self.note_ahead(peer, message.round)
+            self._behind.note(peer, message.round)
         return Ack(self.round_now, self.head.id)
-
-    def note_ahead(self, peer: PeerId, round_: int) -> None:
-        """A peer says that it is in ``round_``; if that is ahead of us, look for the proof."""
-        if round_ > self.round_now and (self._ahead is None or round_ > self._ahead[0]):
-            self._ahead = (round_, peer)
-            self._ahead_event.set()
 
     def on_fetch(self, request: FetchRequest) -> FetchReply:
         """What another elector lacks of the round in progress."""
@@ -159,7 +150,7 @@ class JobRunner:
                 group,
                 self.manifest.round.call_s_max,
                 lambda: self.round_now,
-                self.note_ahead,
+                self._behind.note,
                 self.counters,
             )
             self._catcher = Catcher(
@@ -177,8 +168,8 @@ class JobRunner:
 
     async def _rounds(self, worker: Worker, replica: Replica) -> None:
         while self.head.round < self.manifest.job.rounds and not self.head.halted:
-            if self._proven_by or not replica.is_current:
-                first = [self._proven_by] if self._proven_by else []
+            if self._behind.proven_by or not replica.is_current:
+                first = [self._behind.proven_by] if self._behind.proven_by else []
                 await self._catch_up(worker, replica, [*first, *self._others()])
             elif self.me is None:
                 await self._catch_up(worker, replica, self._others())
@@ -219,7 +210,7 @@ class JobRunner:
             )
             for elector, body in self._mailbox.take(round_, context.prev):
                 flow.take(elector, body)
-            scope.create_task(self._watch_behind(flow))
+            scope.create_task(self._behind.watch(flow, self._catcher, self._others()))
             if "commit" not in slots and signer is not None:
                 scope.create_task(contribute(self, worker, replica, flow))
             try:
@@ -254,9 +245,7 @@ class JobRunner:
         self._wide_first = view > 0 or any(why != "absent" for _, why in decision.refused)
         ids = work.core.context.electorate.ids
         shown = self.progress
-        shown.state, shown.reason = "running", ""
-        shown.used = len(decision.plan)
-        shown.refused = {ids[e]: why for e, why in decision.refused}
+        shown.take(decision, ids)
         shown.weights = {ids[e]: weight for e, weight in sorted(work.weights.items())}
         shown.round_seconds.append(seconds)
         self.deps.on_event(
@@ -272,32 +261,13 @@ class JobRunner:
 
     # Catching up -------------------------------------------------------------------------------
 
-    async def _watch_behind(self, flow: RoundFlow) -> None:
-        """While a round runs: if peers are beyond it, get its certificate.
-
-        A claim to be ahead costs nothing, so no round waits for its proof.
-        """
-        while True:
-            await self._ahead_event.wait()
-            self._ahead_event.clear()
-            await asyncio.sleep(BEHIND_S)
-            if self._ahead is None:
-                continue
-            peer, certificates = await self._catcher.first_proof(
-                self.head, [self._ahead[1], *self._others()]
-            )
-            self._ahead = None
-            index = self.head.electorate.index(public_key_of(peer)) if peer else None
-            if certificates and index is not None:
-                self._proven_by = peer if len(certificates) > 1 else None
-                flow.take(index, certificates[0])
-                return
-
     async def _catch_up(self, worker: Worker, replica: Replica, peers: Sequence[PeerId]) -> None:
         """Follow the chain to its end and fetch the state."""
         before = replica.head.round
-        head = await self._catcher.forward(replica.head, peers)
-        self._proven_by = None
+        head, decision = await self._catcher.forward(replica.head, peers)
+        if decision is not None:
+            self.progress.take(decision, replica.head.electorate.ids)
+        self._behind.proven_by = None
         state = None
         if head.state_root not in (None, replica.root):
             assert head.state_root is not None
@@ -305,7 +275,7 @@ class JobRunner:
             state = await self._catcher.state(replica.g, head.state_root, peers)
             if state is None:
                 self.progress.reason = f"nobody gives the state of round {head.round} yet"
-                await asyncio.sleep(BEHIND_S)
+                await asyncio.sleep(STATE_RETRY_S)
         if head.round > before or state is not None:
             replica.jump(head, state)
             await worker.reset()

@@ -26,7 +26,7 @@ from node.wire.convert_ledger import (
     encode_state_request,
 )
 from node.wire.limits import CHAIN_CERTIFICATES_MAX, CHAIN_REPLY_BYTES_MAX, CHUNKS_ASKED_MAX
-from node.wire.messages import Certificate, ChainRequest, StateRequest
+from node.wire.messages import Certificate, ChainRequest, Decision, StateRequest
 
 CHAIN_METHOD = "chain/1"
 STATE_METHOD = "state/1"
@@ -81,21 +81,25 @@ class Catcher:
             for task in tasks:
                 task.cancel()
 
-    async def forward(self, head: Head, peers: Sequence[PeerId]) -> Head:
+    async def forward(self, head: Head, peers: Sequence[PeerId]) -> tuple[Head, Decision | None]:
         """Advance ``head`` as far as the first of ``peers`` that knows more can prove.
 
         Certificates are kept. Whoever knows still more will say so.
+
+        Returns:
+            (the new head, the last decision; None where nobody knows more).
         """
+        decision = None
         peer, certificates = await self.first_proof(head, peers)
         while certificates and peer is not None:
             first = head.round + 1
             for certificate in certificates:
-                head, _ = verify_next(head, certificate, self.verify)
+                head, decision = verify_next(head, certificate, self.verify)
             await self.records.put_certificates(dict(enumerate(certificates, first)))
             if len(certificates) < CHAIN_CERTIFICATES_MAX:
                 break
             certificates = await self.certificates(head, peer)
-        return head
+        return head, decision
 
     async def state(
         self, g: Geometry, state_root: Digest, peers: Sequence[PeerId]
