@@ -126,7 +126,7 @@ class MachineWorld:
 
     def _context(self, host: Host) -> RoundContext:
         rules = RoundRules((PART_BYTES,), (PART_BYTES,), self.electorate.replicas, 2, "mean", 1, "")
-        deadlines = Deadlines(1.0, 1.0, 5.0, 60.0)
+        deadlines = Deadlines(1.0, 0.5, 1.0, 5.0, 60.0)
         prev, state = genesis_id(JOB), digest("state", b"0")
         return RoundContext(
             JOB, 1, prev, state, self.electorate, host.elector, rules, deadlines, 100

@@ -55,6 +55,8 @@ class Deadlines:
 
     commit_s: float
     """From the start of the round until HAVE of view 0."""
+    grace_s: float
+    """From when all but f commitments are held until HAVE of view 0, if that is sooner."""
     step_s: float
     """For one step of the reduction."""
     view_s: float

@@ -24,6 +24,8 @@ DEVIATIONS = 4.0
 """k: deviations above the median."""
 SLACK = 1.5
 """Factor on the median: a busy machine is not a dead one."""
+FIRST_GRACE_S = 5.0
+"""For who is slower than all but f, before anything is known; nodes also start at other times."""
 FIRST_STEP_S = 3.0
 FIRST_VIEW_S = 15.0
 STEP_S_MIN = 0.5
@@ -94,7 +96,9 @@ class DeadlineEstimator:
         commit = min(max(commit, b.commit_s_min), b.commit_s_max, b.view_s_max / 2)
         step = min(max(step, STEP_S_MIN), (b.view_s_max - commit) / EXCHANGE_STEPS)
         view = max(view, b.view_s_min, commit + EXCHANGE_STEPS * step)
-        return Deadlines(commit, step, min(view, b.view_s_max), b.view_s_max)
+        usual = median(s.commit_s for s in self._samples) if self._samples else 0.0
+        grace = max(commit - usual, b.commit_s_min) if self._samples else FIRST_GRACE_S
+        return Deadlines(commit, min(grace, commit), step, min(view, b.view_s_max), b.view_s_max)
 
 
 def _wait(samples: Sequence[float], unknown: float) -> float:

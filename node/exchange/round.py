@@ -192,8 +192,11 @@ class RoundMachine:
 
     def _advance(self) -> None:
         core = self.core
-        if self.view == 0 and len(core.commitments) == core.electorate.n:
+        held, electorate = len(core.commitments), core.electorate
+        if self.view == 0 and held == electorate.n:
             self._have()
+        elif self.view == 0 and held >= electorate.n - electorate.f and core.once("grace"):
+            core.effects.append(StartTimer(COMMIT_TIMER, core.context.deadlines.grace_s))
         self._reducing.advance()
         if core.leading:
             self._leading.lead()
