@@ -82,24 +82,20 @@ def _run_hivemind(
         process.wait()
 
 
-def measure_size(params: int, rounds: int, with_hivemind: bool) -> list[Measurement]:
-    """All sides at one size; hivemind first and last."""
-    found: list[Measurement] = []
+def measure_size(params: int, rounds: int, with_hivemind: bool, found: list[Measurement]) -> None:
+    """Add all sides at one size to ``found``; hivemind is measured first and last."""
 
-    def keep(new: Measurement) -> None:
+    def keep(new: Measurement) -> Measurement:
         progress(f"{new.side}, {params}: median {new.median_s:.3f} s")
-        if found and found[0].side == new.side:
-            found[0].join(new)
-        else:
-            found.append(new)
+        return new
 
     if with_hivemind:
-        keep(measure_hivemind(params, (rounds + 1) // 2))
+        theirs = keep(measure_hivemind(params, (rounds + 1) // 2))
+        found.append(theirs)
     for setting in SETTINGS:
-        keep(measure(setting, params, rounds, progress))
+        found.append(keep(measure(setting, params, rounds, progress)))
     if with_hivemind and rounds > 1:
-        keep(measure_hivemind(params, rounds // 2))
-    return found
+        theirs.join(keep(measure_hivemind(params, rounds // 2)))
 
 
 def print_table(found: Sequence[Measurement]) -> None:
@@ -151,9 +147,10 @@ def main() -> int:
     found: list[Measurement] = []
     try:
         for size in options.sizes.split(","):
-            found += measure_size(int(float(size)), options.rounds, not options.skip_hivemind)
+            measure_size(int(float(size)), options.rounds, not options.skip_hivemind, found)
     except KeyboardInterrupt:
-        progress("interrupted")
+        progress("interrupted; what was measured so far:")
+        print_table(found)
         return 130
     excess = over_budget(found)
     if options.json:
