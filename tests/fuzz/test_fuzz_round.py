@@ -21,6 +21,8 @@ from simulator.machines import JOB, PART_BYTES, Host, MachineWorld, Weather
 from simulator.signer import KeyedSigner, verify
 
 PARTS = 3
+FOREIGN = ("commit", "plan", "prepare", "result", "scatter", "screen", "spread", "vote")
+"""Kinds that are also taken from other runs. The rest hold quorums, which no liar can make."""
 CALM = Weather(0, 0, 0, 0)
 HOSTILE_PER_ROUND = 20
 HEAL_STEPS = 4000
@@ -99,10 +101,38 @@ class LiarWorld(MachineWorld):
         self._carry_out(host, host.machine.on_fetched(reply, results))
 
 
-def hostile(world: LiarWorld, c: Any, fuzz: Any) -> tuple[bool, bytes]:
-    """(is it an answer, bytes): a message of this round, changed."""
+def graft(m: pb.RoundMessage, world: LiarWorld, c: Any) -> None:
+    """Make a message of another run refer to a list or plan of this one."""
+    kind = {"plan": pb.Plan, "screen": pb.Screens, "result": pb.Results}.get(m.signed.kind)
+    cores = [h.machine.core for h in world.hosts if h.machine is not None]
+    lists = sorted({i for core in cores for i in core.lists})
+    plans = sorted({i for core in cores for i in core.plans})
+    if kind in (pb.Plan, pb.Screens) and lists:
+        body = kind.FromString(m.signed.body)
+        body.list_id = c.of(lists)
+        m.signed.body = body.SerializeToString()
+    elif kind is pb.Results and plans:
+        body = kind.FromString(m.signed.body)
+        body.plan_id = c.of(plans)
+        m.signed.body = body.SerializeToString()
+    elif m.HasField("spread") and plans:
+        m.spread.plan_id = c.of(plans)
+
+
+def hostile(
+    world: LiarWorld, c: Any, fuzz: Any, sent: dict[str, list[bytes]]
+) -> tuple[bool, bytes]:
+    """(is it an answer, bytes): a message of this round, or one like it, changed."""
     mutator = world.mutator(fuzz)
-    m = pb.RoundMessage.FromString(c.of(world.history[-60:] if c.pick(4) else world.history))
+    how = c.pick(6)
+    if how < 2:
+        m = pb.RoundMessage.FromString(c.of(sent[c.of(FOREIGN)]))
+        graft(m, world, c)
+        for signed in (m.signed, m.scatter.commitment, m.spread.result):
+            if signed.kind:
+                mutator.sign(signed)
+    else:
+        m = pb.RoundMessage.FromString(c.of(world.history if how < 3 else world.history[-60:]))
     if m.WhichOneof("body") == "signed" and c.pick(2):
         mutator.sign(m.signed)
     if c.pick(12) == 0:
@@ -115,14 +145,14 @@ def hostile(world: LiarWorld, c: Any, fuzz: Any) -> tuple[bool, bytes]:
     return True, pb.FetchReply(signed=[m.signed], parts=m.spread.parts).SerializeToString()
 
 
-def play(world: LiarWorld, data: bytes, fuzz: Any) -> None:
+def play(world: LiarWorld, data: bytes, fuzz: Any, sent: dict[str, list[bytes]]) -> None:
     honest = [h for h in world.hosts if h.elector != world.liar]
     for k in range(HOSTILE_PER_ROUND):
         c = fuzz.Choices(digest("hostile", data + bytes([k])) + data)
         for _ in range(c.pick(2 * world.electorate.n)):
             world._step(world.weather)
         host = c.of(honest)
-        for_answer, message = hostile(world, c, fuzz)
+        for_answer, message = hostile(world, c, fuzz, sent)
         with fuzz.bounded(64 * len(message)):
             try:
                 (world.answer if for_answer else world.tell)(host, message)
@@ -132,13 +162,15 @@ def play(world: LiarWorld, data: bytes, fuzz: Any) -> None:
 
 
 @pytest.mark.parametrize("n", [4, 7])
-def test_a_liar_that_signs_breaks_no_machine_and_is_the_only_one_blamed(n: int, fuzz: Any) -> None:
+def test_a_liar_that_signs_breaks_no_machine_and_is_the_only_one_blamed(
+    n: int, fuzz: Any, sent: dict[str, list[bytes]]
+) -> None:
     blamed = 0
 
     def case(c: Any, data: bytes) -> None:
         nonlocal blamed
         world = LiarWorld(n, c.pick(n), np.random.default_rng(c.pick(1 << 16)))
-        play(world, data, fuzz)
+        play(world, data, fuzz, sent)
         blamed += bool(world.blamed)
         assert world.heal(HEAL_STEPS), "the round is not certified"
         assert world.blamed | world.misbehaved <= {world.liar}
