@@ -50,7 +50,7 @@ def parse(message: Message, data: bytes, most: int, fields_max: int = FIELDS_MAX
     """
     if len(data) > most:
         raise TooLarge(f"{len(data)} bytes, at most {most}")
-    check_fields(message.DESCRIPTOR, data, fields_max)
+    check_fields(message, data, fields_max)
     try:
         message.ParseFromString(data)
     except DecodeError as error:

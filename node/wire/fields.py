@@ -4,7 +4,9 @@ Two bytes on the wire can be an empty message that takes a hundred in memory, so
 alone lets 256 MiB grow beyond 10 GiB. This walk allocates nothing and stops at the limit.
 """
 
-from google.protobuf.descriptor import Descriptor
+from typing import Any
+
+from google.protobuf.message import Message
 
 from node.errors import Malformed, TooLarge
 
@@ -16,18 +18,18 @@ FIELDS_MAX = 32 * 1024
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
-def check_fields(descriptor: Descriptor, data: bytes, most: int) -> None:
-    """Refuse ``data`` (peer input) if it holds more than ``most`` fields of ``descriptor``.
+def check_fields(message: Message, data: bytes, most: int) -> None:
+    """Refuse ``data`` (peer input) if it holds more than ``most`` fields of such a ``message``.
 
     Raises:
         TooLarge: more fields.
         Malformed: not the encoding of any message.
     """
     if len(data) > UNCOUNTED_BYTES:
-        _walk(descriptor, data, 0, len(data), most)
+        _walk(message.DESCRIPTOR, data, 0, len(data), most)
 
 
-def _walk(descriptor: Descriptor, data: bytes, at: int, end: int, left: int) -> int:
+def _walk(descriptor: Any, data: bytes, at: int, end: int, left: int) -> int:
     """Fields that are left of the limit after those in ``data[at:end]``."""
     while at < end:
         left -= 1
