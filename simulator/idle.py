@@ -1,9 +1,10 @@
-"""A workload whose training costs nothing: what is left of a round is Artel itself.
+"""A workload whose training costs no work: what is left of a round is Artel itself.
 
 Every update is the same pseudo-random vector, drawn once from the seed. For benchmarks of the
 exchange, not for learning.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,23 +14,28 @@ import numpy as np
 from workloads.api import Clock, FloatVector, TrainResult, WorkloadError
 
 DIMENSIONS_MAX = 10**9
+PAUSE_S_MAX = 60.0
 
 
 class IdleWorkload:
     """Implements ``workloads.api.Workload``.
 
     Args:
-        config: ``dimensions``, 1 to DIMENSIONS_MAX (default 1000).
+        config: ``dimensions``, 1 to DIMENSIONS_MAX (default 1000); ``pause_s``: how long training
+            waits, 0 (the default) to PAUSE_S_MAX.
         seed: draws the update.
         device: ignored; there is no tensor.
     """
 
     def __init__(self, config: Mapping[str, Any], seed: int, device: str = "cpu") -> None:
-        if unknown := set(config) - {"dimensions"}:
-            raise WorkloadError(f"idle: unknown settings {sorted(unknown)}; known: dimensions")
-        d = config.get("dimensions", 1000)
+        if unknown := set(config) - {"dimensions", "pause_s"}:
+            raise WorkloadError(f"idle: unknown settings {sorted(unknown)}")
+        d, pause_s = config.get("dimensions", 1000), config.get("pause_s", 0.0)
         if not isinstance(d, int) or not 1 <= d <= DIMENSIONS_MAX:
             raise WorkloadError(f"idle: dimensions = {d!r} is not from 1 to {DIMENSIONS_MAX}")
+        if not isinstance(pause_s, int | float) or not 0 <= pause_s <= PAUSE_S_MAX:
+            raise WorkloadError(f"idle: pause_s = {pause_s!r} is not from 0 to {PAUSE_S_MAX}")
+        self._pause_s = pause_s
         rng = np.random.default_rng(seed)
         self._update = np.float32(0.01) * rng.standard_normal(d, dtype=np.float32)
 
@@ -54,7 +60,8 @@ class IdleWorkload:
         continued: bool,
         clock: Clock,
     ) -> TrainResult:
-        """The same update each time, at once."""
+        """The same update each time, after the pause."""
+        time.sleep(self._pause_s)
         return TrainResult(self._update, steps, 0.0)
 
     def evaluate(self, params: FloatVector) -> dict[str, float]:

@@ -198,16 +198,12 @@ def _result(
     first = max(base.rounds)
     seconds = [ends[r] - ends[r - 1] for r in range(first, first + rounds)]
     pairs = list(zip(base.jobs, last.jobs, strict=True))
-    # Calls of the rounds in progress at both looks count whole, so the budget is never flattered.
-    done = [after.round - before.round - 1 for before, after in pairs]
     found = Measurement(setting.name, params, seconds)
     passed = (last.at_s - base.at_s) / statistics.fmean(seconds)
     found.charge(last.used.since(base.used), passed)
     certain = [s for job in last.jobs for s in list(job.round_seconds)[-rounds:]]
-    calls = sum((b.calls - a.calls) / n for (a, b), n in zip(pairs, done, strict=True))
-    sent = statistics.fmean(
-        (b.bytes_up - a.bytes_up) / n for (a, b), n in zip(pairs, done, strict=True)
-    )
+    calls = sum(after.calls - before.calls for before, after in pairs) / passed
+    sent = statistics.fmean(after.bytes_up - before.bytes_up for before, after in pairs) / passed
     found.extra = {
         "round_seconds_median": statistics.median(certain),
         "calls_per_round": calls,
