@@ -83,6 +83,8 @@ def job_details(job: JobStatus) -> RenderableType:
     facts.add_row("round", f"{job.round} of {job.rounds}, {job.phase}, view {job.view}")
     facts.add_row("electors", f"{job.electors}, survives {job.faulty_max} liars")
     facts.add_row("used", f"{job.used} in the last certificate, {job.skips} rounds skipped")
+    for peer, weight in sorted(job.weights.items()):
+        facts.add_row("weight", f"{short_id(peer)}: {weight:.3f}")
     for peer, reason in sorted(job.refused.items()):
         facts.add_row("refused", f"{short_id(peer)}: {reason}")
     facts.add_row("loss", format_number(job.loss, ".6f"))

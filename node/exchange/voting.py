@@ -63,6 +63,9 @@ class Voting:
         if (decision.job, decision.round, decision.prev) != (c.job, c.round, c.prev):
             raise PeerError("a proposal for another job, round or parent")
         id_ = decision_id(proposal.decision)
+        wanted = id_ in core.signed or ("fetch", id_) in core.asked  # a lock may be on it
+        if not core.once("proposal", proposal.view) and not wanted:
+            raise PeerError("a second proposal for one view")
         core.signed.setdefault(id_, signed)
         pending = Pending(signed, proposal, decision, id_)
         if proposal.view == core.agreement.view:

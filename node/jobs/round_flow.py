@@ -50,8 +50,8 @@ from node.wire.messages import (
     Spread,
 )
 
-EVENTS_MAX = 4096
-"""Events that wait for the machine; from half of it on, messages of peers are refused."""
+EVENTS_MAX = 2048
+"""Events that wait for the machine; above it, messages of peers are refused."""
 MESSAGES_PER_PEER_MAX = 128
 """Messages of one elector in one round: an honest one needs fewer even after many views."""
 
@@ -92,7 +92,8 @@ class RoundFlow:
     on_phase: Callable[[str], None]
     on_blame: Callable[[PeerId, PeerError], None]
     phase: str = "train"
-    _events: "asyncio.Queue[Event]" = field(default_factory=lambda: asyncio.Queue(EVENTS_MAX))
+    _events: "asyncio.Queue[Event]" = field(default_factory=asyncio.Queue)
+    """Bounded by what ``admit`` lets in and by the work that the machine asks for."""
     _messages: dict[int, int] = field(default_factory=dict)
     _times: dict[str, float] = field(default_factory=dict)
 
@@ -112,7 +113,7 @@ class RoundFlow:
         count = self._messages[sender] = self._messages.get(sender, 0) + 1
         if count > MESSAGES_PER_PEER_MAX:
             raise PeerError(f"more than {MESSAGES_PER_PEER_MAX} messages in one round")
-        if self._events.qsize() > EVENTS_MAX // 2:
+        if self._events.qsize() > EVENTS_MAX:
             raise PeerError("too many messages wait")
 
     def take(self, sender: int, body: RoundBody) -> None:
@@ -123,8 +124,9 @@ class RoundFlow:
             self._put(lambda: self.machine.on_message(sender, body))
 
     async def _take_spread(self, sender: int, body: Spread) -> None:
-        if any(p >= self.context.rules.parts for p, _ in body.parts):
-            self.on_blame(self._peer(sender), Malformed("a result of a part that does not exist"))
+        sizes = self.context.rules.result_bytes
+        if any(p >= len(sizes) or len(data) != sizes[p] for p, data in body.parts):
+            self.on_blame(self._peer(sender), Malformed("a result of a wrong part or length"))
             return
         roots = await self.work.roots(body.parts)
         self._put(lambda: self.machine.on_spread(sender, body, roots))

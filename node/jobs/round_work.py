@@ -123,7 +123,10 @@ class RoundWork:
 
         size = sum(self.g.part_sizes[p] for p in effect.parts)
         cost_s = len(contributors) * size * S_PER_PARAM
-        weights, results = await self.compute.maths(work, cost_s=cost_s)
+        try:
+            weights, results = await self.compute.maths(work, cost_s=cost_s)
+        except Malformed:
+            return None  # a Gram matrix that only liars signed (r <= f)
         self.weights = dict(zip(contributors, weights, strict=True))
         self.reduced[effect.plan_id] = {part: data for part, _, data in results}
         return results

@@ -42,4 +42,5 @@ def job_status(runner: JobRunner, electors_here: str) -> JobStatus:
         params=runner.progress.params,
         state_root=runner.head.state_root.hex() if runner.head.state_root else "",
         artifacts=tuple(runner.progress.artifacts),
+        weights=dict(runner.progress.weights),
     )

@@ -23,7 +23,7 @@ class JobStatus:
     rounds: int
     """Last round of the job."""
     phase: str
-    """``train``, ``commit``, ``list``, ``scatter``, ``reduce``, ``vote``, ``sync`` or ``idle``."""
+    """Step of the round (docs/protocol.md, "A round"), or ``sync``, or ``idle``."""
     view: int
     leader: str
     """Peer id of the view's leader; empty while no round runs."""
@@ -56,6 +56,9 @@ class JobStatus:
     """Root of the last certified state, hex."""
     artifacts: Sequence[str]
     """Files written by the job on this machine."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Peer id -> weight that the rule gave its contribution in the last certificate, where this
+    node computed it; about 1 in sum."""
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ class StopJobReply(_message.Message):
     def __init__(self) -> None: ...
 
 class JobStatus(_message.Message):
-    __slots__ = ("job", "name", "workload", "state", "reason", "round", "rounds", "phase", "view", "leader", "electors", "faulty_max", "loss", "metrics", "metrics_round", "used", "refused", "refusals", "skips", "bytes_up", "bytes_down", "calls", "round_seconds", "params", "state_root", "artifacts")
+    __slots__ = ("job", "name", "workload", "state", "reason", "round", "rounds", "phase", "view", "leader", "electors", "faulty_max", "loss", "metrics", "metrics_round", "used", "refused", "refusals", "skips", "bytes_up", "bytes_down", "calls", "round_seconds", "params", "state_root", "artifacts", "weights")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -120,6 +120,13 @@ class JobStatus(_message.Message):
         key: str
         value: int
         def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class WeightsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     JOB_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     WORKLOAD_FIELD_NUMBER: _ClassVar[int]
@@ -146,6 +153,7 @@ class JobStatus(_message.Message):
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     STATE_ROOT_FIELD_NUMBER: _ClassVar[int]
     ARTIFACTS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     job: str
     name: str
     workload: str
@@ -172,7 +180,8 @@ class JobStatus(_message.Message):
     params: int
     state_root: str
     artifacts: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, job: _Optional[str] = ..., name: _Optional[str] = ..., workload: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., round: _Optional[int] = ..., rounds: _Optional[int] = ..., phase: _Optional[str] = ..., view: _Optional[int] = ..., leader: _Optional[str] = ..., electors: _Optional[int] = ..., faulty_max: _Optional[int] = ..., loss: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., metrics_round: _Optional[int] = ..., used: _Optional[int] = ..., refused: _Optional[_Mapping[str, str]] = ..., refusals: _Optional[_Mapping[str, int]] = ..., skips: _Optional[int] = ..., bytes_up: _Optional[int] = ..., bytes_down: _Optional[int] = ..., calls: _Optional[int] = ..., round_seconds: _Optional[_Iterable[float]] = ..., params: _Optional[int] = ..., state_root: _Optional[str] = ..., artifacts: _Optional[_Iterable[str]] = ...) -> None: ...
+    weights: _containers.ScalarMap[str, float]
+    def __init__(self, job: _Optional[str] = ..., name: _Optional[str] = ..., workload: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., round: _Optional[int] = ..., rounds: _Optional[int] = ..., phase: _Optional[str] = ..., view: _Optional[int] = ..., leader: _Optional[str] = ..., electors: _Optional[int] = ..., faulty_max: _Optional[int] = ..., loss: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., metrics_round: _Optional[int] = ..., used: _Optional[int] = ..., refused: _Optional[_Mapping[str, str]] = ..., refusals: _Optional[_Mapping[str, int]] = ..., skips: _Optional[int] = ..., bytes_up: _Optional[int] = ..., bytes_down: _Optional[int] = ..., calls: _Optional[int] = ..., round_seconds: _Optional[_Iterable[float]] = ..., params: _Optional[int] = ..., state_root: _Optional[str] = ..., artifacts: _Optional[_Iterable[str]] = ..., weights: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class PeerStatus(_message.Message):
     __slots__ = ("peer", "addresses", "connected", "score", "expires_in_s", "bytes_up", "bytes_down", "errors")

@@ -1,6 +1,7 @@
 """Follows a local swarm over the nodes' control sockets, and shows it."""
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -175,7 +176,7 @@ def _view(watch: Watch) -> RenderableType:
     table = Table(box=None, header_style="bold")
     for name in ("node", "peer", "role", "round", "phase", "loss", "psnr", "up", "down", "used"):
         table.add_column(name)
-    table.add_column("refused")
+    table.add_column("contribution")
     for member in watch.members:
         job = member.job
         role = Text("byzantine", style="red") if member.byzantine else Text("honest")
@@ -183,7 +184,6 @@ def _view(watch: Watch) -> RenderableType:
             waiting = "ready" if member.status and member.status.ready else "starting"
             table.add_row(member.name, short_id(member.peer), role, "-", waiting)
             continue
-        refused = ", ".join(f"{short_id(p)} {why}" for p, why in sorted(job.refused.items()))
         table.add_row(
             member.name,
             short_id(member.peer),
@@ -195,9 +195,18 @@ def _view(watch: Watch) -> RenderableType:
             format_bytes(job.bytes_up),
             format_bytes(job.bytes_down),
             str(job.used),
-            refused,
+            _contribution(member.peer, [m.job for m in watch.honest if m.job]),
         )
     return Group(Text(watch.headline(), style="bold"), table, *map(Text, watch.notes))
+
+
+def _contribution(peer: str, jobs: Sequence[JobStatus]) -> str:
+    """What the others made of this node's last contribution: refused and why, or its weight."""
+    for job in jobs:
+        if peer in job.refused:
+            return f"refused: {job.refused[peer]}"
+    weights = [job.weights[peer] for job in jobs if peer in job.weights]
+    return f"weight {weights[0]:.3f}" if weights else ""
 
 
 def _certified(job: JobStatus) -> int:
