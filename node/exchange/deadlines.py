@@ -29,9 +29,9 @@ FIRST_GRACE_S = 5.0
 FIRST_STEP_S = 3.0
 FIRST_VIEW_S = 15.0
 STEP_S_MIN = 0.5
-EXCHANGE_STEPS = 6.0
-"""Steps that a view has after its commitments: an honest leader needs two for silent reducers, two
-for another, wider list, and some for the votes."""
+EXCHANGE_STEPS = 4.0
+"""Steps that a view has after its commitments: an honest leader may need two for silent reducers
+and two more for a wider list. Each one more makes everybody wait longer for a dead leader."""
 PATIENCE_UP = 2.0
 """Factor on all waits for each failed round."""
 PATIENCE_DOWN = 0.7
