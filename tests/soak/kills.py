@@ -36,6 +36,8 @@ FIRST_ROUND = 4
 """Kills begin when a few certified rounds have taught the deadlines."""
 RESTART_S = 0.3
 """From a death to the new start."""
+BEHIND = "The newest stored state is that of round"
+"""A node that is stopped in the middle of a job may not have written its last state yet."""
 
 Cell = tuple[str, str]
 
@@ -205,7 +207,7 @@ class Harness:
             "in_time": len(good) / len(counted) if counted else 0.0,
             "not_back": [asdict(kill) for kill in self.kills if kill.back_s is None],
             "diverged": diverged_rounds(swarm),
-            "folders": [report.reason for report in reports if not report.agreement],
+            "folders": [r.reason for r in reports if not r.agreement and BEHIND not in r.reason],
             "accused": accusations(swarm, (kill.node for kill in self.kills)),
             "peer_errors": errors_of(swarm),
             "unexpected": self.unexpected,
