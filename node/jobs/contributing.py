@@ -58,9 +58,9 @@ async def contribute(
         cost_s=replica.g.d * 5e-9,
     )
     replica.encoded(context.prev, encoded)
+    flow.update(encoded)
     if sum(len(part) for part in encoded.parts) <= PARTS_KEPT_BYTES_MAX:
         await flow.records.put_parts(round_, encoded.parts)
-    flow.update(encoded)
     certified = round_ - 1
     if certified > 0 and certified % manifest.round.evaluate_every == 0:
         runner.progress.metrics = await worker.evaluate(replica.state.params)

@@ -12,7 +12,7 @@ from node.ledger.chain import Head, genesis, verify_next
 from node.ledger.electorate import Electorate
 from node.ports import Store
 from node.state.outer import OuterState
-from node.state.snapshot import Shapes, from_safetensors, to_safetensors
+from node.state.snapshot import Shapes, from_safetensors, safetensors_chunks
 from node.types import JobId
 from node.wire.convert import decode_signed, encode_signed
 from node.wire.convert_ledger import (
@@ -103,8 +103,8 @@ class JobRecords:
     async def put_state(self, round_: int, state: OuterState, shapes: Shapes, root: str) -> None:
         """Keep the state after ``round_`` as safetensors."""
         metadata = {"job": self._name, "round": str(round_), "state_root": root}
-        data = to_safetensors(state, shapes, metadata)
-        await self._store.write_blob(self._blob("state", round_), [data])
+        chunks = safetensors_chunks(state, shapes, metadata)
+        await self._store.write_blob(self._blob("state", round_), chunks)
 
     async def state(self, round_: int) -> tuple[OuterState, Shapes] | None:
         """The state after ``round_``, or None."""

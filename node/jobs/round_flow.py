@@ -94,6 +94,7 @@ class RoundFlow:
     phase: str = "train"
     _events: "asyncio.Queue[Event]" = field(default_factory=asyncio.Queue)
     """Bounded by what ``admit`` lets in and by the work that the machine asks for."""
+    _timers: list[asyncio.TimerHandle] = field(default_factory=list)
     _messages: dict[int, int] = field(default_factory=dict)
     _times: dict[str, float] = field(default_factory=dict)
 
@@ -144,6 +145,14 @@ class RoundFlow:
         # One result a part: a second one, which only liars signed, is asked for by itself.
         results = dict(core.results[i] for i in ids if i in core.results)
         return FetchReply(signed, tuple(sorted(results.items())))
+
+    def close(self) -> None:
+        """The round is over: let go of its timers and bytes, which a cycle may hold for long."""
+        for timer in self._timers:
+            timer.cancel()
+        self.machine.core.parts.clear()
+        self.machine.core.results.clear()
+        self.work.clear()
 
     def _put(self, event: Event) -> None:
         self._events.put_nowait(event)
@@ -242,8 +251,10 @@ class RoundFlow:
     def _send(self, effect: Send | ScatterParts | SpreadResults | StartTimer) -> None:
         if isinstance(effect, StartTimer):
             name = effect.name
-            loop = asyncio.get_running_loop()
-            loop.call_later(effect.delay_s, lambda: self._put(lambda: self.machine.on_timer(name)))
+            timer = asyncio.get_running_loop().call_later(
+                effect.delay_s, lambda: self._put(lambda: self.machine.on_timer(name))
+            )
+            self._timers.append(timer)
         elif isinstance(effect, Send):
             self.courier.send(self.context, effect.to, effect.body)
         elif isinstance(effect, SpreadResults):

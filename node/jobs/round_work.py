@@ -61,6 +61,13 @@ class RoundWork:
     def _context(self) -> RoundContext:
         return self.core.context
 
+    def clear(self) -> None:
+        """Let go of everything large."""
+        self.own_parts = ()
+        self.shadows.clear()
+        self.reduced.clear()
+        self._decoded.clear()
+
     async def roots(self, parts: Sequence[tuple[int, bytes]]) -> list[Digest]:
         """Roots of encoded results."""
         round_ = self._context.round

@@ -217,6 +217,7 @@ class JobRunner:
                 outcome = await flow.run()
             finally:
                 self.flow = None
+                flow.close()
                 scope.cancel_all()
         await replica.close(outcome, self.me)
         self.deps.failpoint("certified", round_)

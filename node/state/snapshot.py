@@ -109,7 +109,14 @@ def assemble(
 
 
 def to_safetensors(state: OuterState, shapes: Shapes, metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file with tensors ``params.NAME`` and ``momentum.NAME``.
+    """A safetensors file with tensors ``params.NAME`` and ``momentum.NAME``; see its chunks."""
+    return b"".join(safetensors_chunks(state, shapes, metadata))
+
+
+def safetensors_chunks(
+    state: OuterState, shapes: Shapes, metadata: Mapping[str, str]
+) -> list[bytes | memoryview]:
+    """The pieces of a safetensors file, views of the state among them: nothing large is copied.
 
     The same bytes on every machine: the format's own library orders metadata at random.
 
@@ -134,7 +141,7 @@ def to_safetensors(state: OuterState, shapes: Shapes, metadata: Mapping[str, str
             offset = end
     text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    return b"".join([struct.pack("<Q", len(text)), text, *(_bytes(x) for _, x in sections)])
+    return [struct.pack("<Q", len(text)), text, *(_bytes(x) for _, x in sections)]
 
 
 def from_safetensors(
