@@ -37,7 +37,7 @@ def wait_until_done(swarm: Any, honest: list[Any]) -> None:
         swarm.refresh()
         done = {event.node for event in swarm.events if event.name == "job_done"}
         waiting = [node for node in waiting if node.index not in done]
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 def agreed_root(honest: list[Any]) -> str:
@@ -90,7 +90,7 @@ def test_nodes_on_different_kernels_and_thread_counts_compute_the_same_bits(
         ({}, "1"),
         ({"ATEN_CPU_CAPABILITY": "default", "OPENBLAS_CORETYPE": "Nehalem"}, "2"),
         ({"OPENBLAS_CORETYPE": "Prescott", "NPY_DISABLE_CPU_FEATURES": vector_features()}, "1"),
-        ({"OPENBLAS_CORETYPE": "Haswell", "ATEN_CPU_CAPABILITY": "avx2"}, "2"),
+        ({"OPENBLAS_CORETYPE": "Haswell", "ATEN_CPU_CAPABILITY": "avx2"}, "1"),
     ]
     swarm = make_swarm(len(machines), *SMALL, forks=False)
     for node, (environment, threads) in zip(swarm.nodes, machines, strict=True):
@@ -103,7 +103,7 @@ def test_nodes_on_different_kernels_and_thread_counts_compute_the_same_bits(
         assert time.monotonic() < deadline_s, [swarm.status(node) for node in swarm.nodes]
         swarm.refresh()
         prepared |= {n.index for n in swarm.nodes if kit.slots(n.data, "prepare.")}
-        time.sleep(0.02)
+        time.sleep(0.1)
     wait_until_done(swarm, swarm.nodes)
     assert [swarm.status(node).warnings for node in swarm.nodes] == [()] * len(machines)
     swarm.stop()
