@@ -6,6 +6,7 @@ A frame is a header (payload bytes u32, kind u8, call id u32, big endian) and it
 belongs to follows from the kind: each side numbers the calls that it makes.
 """
 
+import io
 import struct
 from dataclasses import dataclass
 from enum import IntEnum, unique
@@ -16,7 +17,7 @@ HEADER = struct.Struct("!IBI")
 FRAME_BYTES_MAX = 256 * 1024
 """Largest payload of a frame that is accepted."""
 FRAME_BYTES_SENT = 64 * 1024
-"""Payload that we put into a frame: how long a small message waits behind a large one."""
+"""Payload that we put into a frame while another message waits, so that it waits for no more."""
 FRAME_BYTES_MIN = 4 * 1024
 """Least payload of a frame that does not end its message: tiny frames would cost us CPU."""
 METHOD_BYTES_MAX = 64
@@ -100,8 +101,13 @@ class Deframer:
     """Cuts a byte stream into frames; holds at most one incomplete frame."""
 
     def __init__(self) -> None:
-        self._rest = bytearray()
-        self._need = 0
+        self._head = b""
+        """An incomplete header."""
+        self._kind = Kind.MORE
+        self._call = 0
+        self._payload: io.BytesIO | None = None
+        """Of the frame of that kind and call, if it is incomplete."""
+        self._missing = 0
 
     def feed(self, data: bytes) -> list[Frame]:
         """Frames completed by ``data``, in order.
@@ -110,35 +116,47 @@ class Deframer:
             TooLarge: A header declares a payload above FRAME_BYTES_MAX.
             Malformed: A header's kind is unknown.
         """
-        if self._rest:
-            self._rest += data
-            if len(self._rest) < self._need:
+        view = memoryview(self._head + data if self._head else data)
+        frames, at = [], 0
+        if self._payload is not None:
+            at = self._payload.write(view[: self._missing])
+            self._missing -= at
+            if self._missing:
                 return []
-            data = bytes(self._rest)
-        view = memoryview(data)
-        frames = []
-        at, need = 0, HEADER.size
+            frames.append(Frame(self._kind, self._call, memoryview(self._payload.getvalue())))
+            self._payload = None
         while len(view) - at >= HEADER.size:
             size, kind, call = HEADER.unpack_from(view, at)
             if size > FRAME_BYTES_MAX:
                 raise TooLarge(f"frame of {size} bytes, at most {FRAME_BYTES_MAX} are allowed")
             if kind not in KINDS:
                 raise Malformed(f"unknown frame kind {kind}")
-            need = HEADER.size + size
-            if len(view) - at < need:
+            at += HEADER.size
+            payload = view[at : at + size]
+            at += len(payload)
+            if len(payload) < size:
+                self._kind, self._call, self._missing = Kind(kind), call, size - len(payload)
+                # Nobody else holds these bytes: what is written fills them and getvalue gives them
+                # out, both without a copy.
+                self._payload = io.BytesIO(bytes(size))
+                self._payload.write(payload)
                 break
-            frames.append(Frame(Kind(kind), call, view[at + HEADER.size : at + need]))
-            at, need = at + need, HEADER.size
-        self._rest, self._need = bytearray(view[at:]), need
+            frames.append(Frame(Kind(kind), call, payload))
+        self._head = bytes(view[at:])
         return frames
 
 
 class Assembler:
-    """Joins the parts of one message of a declared size."""
+    """Joins the parts of one message of a declared size.
+
+    It reserves nothing for what is declared: to clear 32 MiB costs us more than it costs a peer to
+    declare them. The parts are kept as they came and copied once, when the last is here.
+    """
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self._body = bytearray()
+        self._parts: list[bytes | memoryview] = []
+        self._missing = total
 
     def add(self, part: memoryview) -> bytes | None:
         """The whole message once it is complete, else None.
@@ -147,15 +165,18 @@ class Assembler:
             Malformed: The parts exceed the declared size, or a part that is not the last is
                 smaller than FRAME_BYTES_MIN with its message's head.
         """
-        if len(part) == self.total:
-            return bytes(part)  # the usual case, one frame: one copy
-        size = len(self._body) + len(part)
-        if size > self.total:
-            raise Malformed(f"{size} bytes of a message declared as {self.total}")
-        if size < self.total and len(part) < FRAME_BYTES_MIN - METHOD_BYTES_MAX - _OPENING.size:
+        left = self._missing - len(part)
+        if left < 0:
+            raise Malformed(f"{-left} bytes above the {self.total} of a message as declared")
+        if left and len(part) < FRAME_BYTES_MIN - METHOD_BYTES_MAX - _OPENING.size:
             raise Malformed(f"a part of {len(part)} bytes that does not end its message")
-        self._body += part
-        return bytes(self._body) if size == self.total else None
+        self._missing = left
+        if left == 0:
+            return b"".join((*self._parts, part))
+        # A view keeps alive all that arrived with it, which may be many times its size.
+        alone = 4 * len(part) >= 3 * memoryview(part.obj).nbytes
+        self._parts.append(part if alone else bytes(part))
+        return None
 
 
 def encode_opening(opening: Opening) -> bytes:
@@ -227,9 +248,3 @@ def decode_error(payload: memoryview) -> tuple[ErrorCode, str]:
 def chunk_cost(chunk_bytes: int) -> int:
     """What a chunk takes from a stream's window."""
     return chunk_bytes + CHUNK_COST_BYTES
-
-
-def wire_bytes(head_bytes: int, body_bytes: int) -> int:
-    """Bytes on the stream of a message whose first frame starts with ``head_bytes``."""
-    frames = max(1, -(-(head_bytes + body_bytes) // FRAME_BYTES_SENT))
-    return frames * HEADER.size + head_bytes + body_bytes

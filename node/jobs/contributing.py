@@ -40,6 +40,7 @@ async def contribute(
             continued=replica.skipped,
         )
     )
+    flow.reached("update")
     runner.progress.loss = reply.loss
     update = deps.behaviour.update(round_, reply.update)
     residual = replica.residual

@@ -146,6 +146,15 @@ class RoundFlow:
         results = dict(core.results[i] for i in ids if i in core.results)
         return FetchReply(signed, tuple(sorted(results.items())))
 
+    def reached(self, step: str) -> None:
+        """Remember when a step was first reached."""
+        self._times.setdefault(step, asyncio.get_running_loop().time())
+
+    def steps(self) -> dict[str, float]:
+        """Seconds from the start of the round until each step was first reached here."""
+        start = self._times.get("start", 0.0)
+        return {name: round(at - start, 3) for name, at in self._times.items() if name != "start"}
+
     def close(self) -> None:
         """The round is over: let go of its timers and bytes, which a cycle may hold for long."""
         for timer in self._timers:
@@ -222,7 +231,7 @@ class RoundFlow:
                 certified = effect
             elif isinstance(effect, Phase):
                 self.phase = effect.name
-                self._times.setdefault(effect.name, asyncio.get_running_loop().time())
+                self.reached(effect.name)
                 self.on_phase(effect.name)
             elif isinstance(effect, Blame):
                 self.on_blame(self._peer(effect.elector), effect.error)

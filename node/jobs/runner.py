@@ -221,7 +221,7 @@ class JobRunner:
                 scope.cancel_all()
         await replica.close(outcome, self.me)
         self.deps.failpoint("certified", round_)
-        self._note(outcome, work, loop.time() - started)
+        self._note(outcome, flow, loop.time() - started)
 
     def _context(self, replica: Replica) -> RoundContext:
         head = replica.head
@@ -238,16 +238,16 @@ class JobRunner:
             wide_first=self._wide_first,
         )
 
-    def _note(self, outcome: RoundOutcome, work: RoundWork, seconds: float) -> None:
+    def _note(self, outcome: RoundOutcome, flow: RoundFlow, seconds: float) -> None:
         """Learn from a certified round, and show it."""
         decision, view = outcome.decision, outcome.certificate.view
         if outcome.durations is not None:
             self._deadlines.add(outcome.durations)
         self._wide_first = view > 0 or any(why != "absent" for _, why in decision.refused)
-        ids = work.core.context.electorate.ids
+        ids = flow.context.electorate.ids
         shown = self.progress
         shown.take(decision, ids)
-        shown.weights = {ids[e]: weight for e, weight in sorted(work.weights.items())}
+        shown.weights = {ids[e]: weight for e, weight in sorted(flow.work.weights.items())}
         shown.round_seconds.append(seconds)
         self.deps.on_event(
             "round_certified",
@@ -258,6 +258,7 @@ class JobRunner:
             refused=len(shown.refused),
             skip=decision.skip_reason or False,
             seconds=round(seconds, 3),
+            steps=flow.steps(),
         )
 
     # Catching up -------------------------------------------------------------------------------

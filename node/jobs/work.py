@@ -22,7 +22,7 @@ from node.jobs.manifest import JobManifest
 from node.ledger.electorate import Electorate
 from node.merkle import leaf
 from node.ports import FloatVector
-from node.state.outer import OuterState, outer_step
+from node.state.outer import OuterState, outer_step_parts
 from node.state.snapshot import Shapes, state_root
 from node.types import Digest, JobId, PeerId
 from node.wire.messages import Commitment, PartCommitment, PartScreen
@@ -264,8 +264,9 @@ def apply_results(
     Raises:
         Malformed: a result that does not decode; its reducers agreed on nonsense.
     """
-    update = np.empty(g.d, np.float32)
-    for at, size, data in zip(g.slices, g.part_sizes, results, strict=True):
-        update[at] = g.result_codec.decode(data, size)
-    after = outer_step(state, update, g.lr, g.momentum, g.nesterov)
+    parts = (
+        (at, g.result_codec.decode(data, size))
+        for at, size, data in zip(g.slices, g.part_sizes, results, strict=True)
+    )
+    after = outer_step_parts(state, parts, g.lr, g.momentum, g.nesterov)
     return after, state_root(after, g.shapes)

@@ -17,6 +17,7 @@ from node.types import (
     JobId,
 )
 from node.wire import exchange_pb2 as pb
+from node.wire.bulk import nested, part_fields
 from node.wire.convert_ledger import (
     certificate_from,
     certificate_to,
@@ -335,13 +336,28 @@ def decode_vote(body: bytes) -> Vote:
 # Envelopes -------------------------------------------------------------------------------------
 
 
-def _parts_to(parts: Iterable[tuple[int, bytes]]) -> list[pb.PartBytes]:
-    return [pb.PartBytes(part=p, data=data) for p, data in parts]
-
-
 def _parts_from(parts: Sequence[pb.PartBytes]) -> tuple[tuple[int, bytes], ...]:
     rising([p.part for p in parts], PARTS_MAX, "parts")
     return tuple((p.part, p.data) for p in parts)
+
+
+def _scatter_pieces(body: Scatter) -> list[bytes]:
+    commitment = pb.Scatter(commitment=_signed_to(body.commitment)).SerializeToString()
+    return [commitment, *part_fields(pb.Scatter.PARTS_FIELD_NUMBER, body.parts)]
+
+
+def _spread_pieces(body: Spread) -> list[bytes]:
+    result = _signed_to(body.result) if body.result else None
+    return [
+        pb.Spread(plan_id=body.plan_id).SerializeToString(),
+        *part_fields(pb.Spread.PARTS_FIELD_NUMBER, body.parts),
+        pb.Spread(result=result).SerializeToString(),
+    ]
+
+
+def _with_body(envelope: pb.RoundMessage, number: int, pieces: Sequence[bytes]) -> bytes:
+    """``envelope``, which has no body yet, with the body ``number`` made of ``pieces``."""
+    return b"".join((envelope.SerializeToString(), *nested(number, pieces)))
 
 
 def encode_round(message: RoundMessage) -> bytes:
@@ -351,13 +367,9 @@ def encode_round(message: RoundMessage) -> bytes:
     if isinstance(body, Signed):
         m.signed.CopyFrom(_signed_to(body))
     elif isinstance(body, Scatter):
-        m.scatter.commitment.CopyFrom(_signed_to(body.commitment))
-        m.scatter.parts.extend(_parts_to(body.parts))
+        return _with_body(m, m.SCATTER_FIELD_NUMBER, _scatter_pieces(body))
     elif isinstance(body, Spread):
-        m.spread.plan_id = body.plan_id
-        m.spread.parts.extend(_parts_to(body.parts))
-        if body.result:
-            m.spread.result.CopyFrom(_signed_to(body.result))
+        return _with_body(m, m.SPREAD_FIELD_NUMBER, _spread_pieces(body))
     elif isinstance(body, PrepareCertificate):
         m.prepared.CopyFrom(prepared_to(body))
     else:
@@ -433,9 +445,8 @@ def decode_fetch(data: bytes) -> FetchRequest:
 
 def encode_fetched(reply: FetchReply) -> bytes:
     """Reply of "fetch/1"."""
-    return pb.FetchReply(
-        signed=[_signed_to(s) for s in reply.signed], parts=_parts_to(reply.parts)
-    ).SerializeToString()
+    signed = pb.FetchReply(signed=[_signed_to(s) for s in reply.signed]).SerializeToString()
+    return b"".join((signed, *part_fields(pb.FetchReply.PARTS_FIELD_NUMBER, reply.parts)))
 
 
 def decode_fetched(data: bytes, job: JobId, round_: int) -> FetchReply:

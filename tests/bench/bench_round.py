@@ -3,10 +3,11 @@
 ``python tests/bench/bench_round.py [--sizes 1e5,1e6,1e7] [--rounds 20] [--json]``. One round of
 either side averages one float32 vector a peer, sent as float16. hivemind's is a plain mean from the
 call of all ``step()`` to the last result, at the fastest setting that always unites all peers.
-Artel's is from certificate to certificate (the last node's), with training that costs nothing:
-signed, screened, voted on and on disk, under a plain mean with one reducer a part and with f + 1,
-and under the default rule. Half of hivemind's rounds are run before Artel's and half after, so that
-a machine whose speed drifts treats both alike.
+Artel's is from the last node's update to the last node's certificate: signed, screened, voted on
+and on disk, under a plain mean with one reducer a part and with f + 1, and under the default rule
+(``--json`` also gives certificate to certificate, with what moves parameters to and from training).
+Half of hivemind's rounds are run before Artel's and half after, so that a machine whose speed
+drifts treats both alike.
 """
 
 import argparse

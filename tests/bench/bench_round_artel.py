@@ -34,7 +34,11 @@ ROUND_S_MAX = 120.0
 CALLS_MAX = 250
 """Calls of all nodes in one round (docs/protocol.md, "Cost")."""
 
-_CERTIFIED = re.compile(r"timestamp='([^']+)'.* event='round_certified'.*\bround=(\d+)")
+_CERTIFIED = re.compile(
+    r"timestamp='([^']+)'.* event='round_certified'.*\bround=(\d+).*\bseconds=([0-9.]+)"
+    r".*'update': ([0-9.]+)"
+)
+"""A node's line on one round: its end, its duration, and when in it the update was ready."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +154,7 @@ def measure(
             after = max(base.rounds) + rounds
             last = _wait(watch, lambda look: min(look.rounds) > after, progress)
             logs = [member.data / "node.log" for member in watch.members]
-            ends = _last_ends(logs)
-            return _result(setting, params, base, last, ends, rounds)
+            return _result(setting, params, base, last, _last_times(logs), rounds)
     except BaseException:
         for log in sorted(folder.glob("*/node.log")):
             progress(f"{log.parent.name}: {_tail(log)}")
@@ -181,31 +184,47 @@ def _wait(
         time.sleep(ASK_EVERY_S)
 
 
-def _last_ends(logs: Sequence[Path]) -> dict[int, float]:
-    """Round -> when the last node had its certificate, in seconds of the wall clock."""
-    ends: dict[int, list[float]] = {}
+def _last_times(logs: Sequence[Path]) -> dict[int, tuple[float, float]]:
+    """Round -> when the last node had its update, and when the last had the certificate.
+
+    In seconds of the wall clock. A round without all nodes is left out.
+    """
+    times: dict[int, list[tuple[float, float]]] = {}
     for log in logs:
         for line in log.read_text(errors="replace").splitlines():
             if found := _CERTIFIED.search(line):
-                at_s = datetime.fromisoformat(found[1]).timestamp()
-                ends.setdefault(int(found[2]), []).append(at_s)
-    return {round_: max(at) for round_, at in ends.items() if len(at) == len(logs)}
+                end_s = datetime.fromisoformat(found[1]).timestamp()
+                ready_s = end_s - float(found[3]) + float(found[4])
+                times.setdefault(int(found[2]), []).append((ready_s, end_s))
+    return {
+        round_: (max(ready for ready, _ in at), max(end for _, end in at))
+        for round_, at in times.items()
+        if len(at) == len(logs)
+    }
 
 
 def _result(
-    setting: Setting, params: int, base: Look, last: Look, ends: dict[int, float], rounds: int
+    setting: Setting,
+    params: int,
+    base: Look,
+    last: Look,
+    times: dict[int, tuple[float, float]],
+    rounds: int,
 ) -> Measurement:
     first = max(base.rounds)
-    seconds = [ends[r] - ends[r - 1] for r in range(first, first + rounds)]
+    counted = range(first, first + rounds)
+    seconds = [times[r][1] - times[r][0] for r in counted]
+    whole = [times[r][1] - times[r - 1][1] for r in counted]
     pairs = list(zip(base.jobs, last.jobs, strict=True))
     found = Measurement(setting.name, params, seconds)
-    passed = (last.at_s - base.at_s) / statistics.fmean(seconds)
+    passed = (last.at_s - base.at_s) / statistics.fmean(whole)
     found.charge(last.used.since(base.used), passed)
     certain = [s for job in last.jobs for s in list(job.round_seconds)[-rounds:]]
     calls = sum(after.calls - before.calls for before, after in pairs) / passed
     sent = statistics.fmean(after.bytes_up - before.bytes_up for before, after in pairs) / passed
     found.extra = {
         "round_seconds_median": statistics.median(certain),
+        "certificate_to_certificate_median": statistics.median(whole),
         "calls_per_round": calls,
         "message_bytes": sent,
         "skips": float(last.jobs[0].skips - base.jobs[0].skips),
