@@ -1,9 +1,11 @@
 """The codec of frames and the queue of frames, without IO."""
 
 import itertools
+import random
+import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.adapters import framing
@@ -77,13 +79,74 @@ def test_parts_must_fill_their_message_and_not_exceed_it() -> None:
     assert whole.add(memoryview(part)) == part * 2
     with pytest.raises(Malformed, match="declared"):
         Assembler(10).add(memoryview(bytes(11)))
+    for late in (len(part) + 1, 2 * len(part)):  # beyond what is left, if not beyond the whole
+        begun = Assembler(2 * len(part))
+        begun.add(memoryview(part))
+        with pytest.raises(Malformed, match="declared"):
+            begun.add(memoryview(bytes(late)))
     with pytest.raises(Malformed, match="does not end"):
         Assembler(10_000).add(memoryview(b"drip"))
 
 
+def test_kept_parts_hold_little_more_memory_than_their_bytes() -> None:
+    part_bytes = 2 * framing.FRAME_BYTES_MIN
+    whole = Assembler(64 * part_bytes)
+    tracemalloc.start()
+    try:
+        for _ in range(63):
+            received = memoryview(bytes(framing.FRAME_BYTES_MAX))
+            whole.add(received[-part_bytes:])
+        del received
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 63 * part_bytes <= held < 2 * 63 * part_bytes
+
+
+def test_a_declared_size_reserves_no_memory() -> None:
+    tracemalloc.start()
+    try:
+        kept = [Assembler(framing.MESSAGE_BYTES_MAX) for _ in range(10)]
+        for assembler in kept:
+            assembler.add(memoryview(bytes(framing.FRAME_BYTES_MIN)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1024 * 1024
+
+
+@given(st.integers(1, 2**20), st.lists(st.integers(3_000, 300_000), min_size=1, max_size=4))
+@settings(deadline=None)
+def test_a_large_message_survives_frames_and_any_cutting(size: int, cuts: list[int]) -> None:
+    body = random.Random(size).randbytes(size)
+    outbox = Outbox()
+    outbox.put(Outgoing(Kind.REPLY, 1, framing.encode_u32(size), body))
+    raw = b"".join(part for frame in iter(outbox.take, None) for part in frame)
+    deframer, assembler, whole, at = Deframer(), Assembler(size), None, 0
+    for cut in itertools.cycle(cuts):
+        if at >= len(raw):
+            break
+        for frame in deframer.feed(raw[at : at + cut]):
+            payload = frame.payload
+            if frame.kind is Kind.REPLY:
+                declared, payload = framing.decode_u32(payload)
+                assert declared == size
+            assert whole is None
+            whole = assembler.add(payload)
+        at += cut
+    assert type(whole) is bytes
+    assert whole == body
+
+
+def test_a_message_that_waits_alone_goes_in_the_longest_frames() -> None:
+    outbox = Outbox()
+    outbox.put(Outgoing(Kind.CALL, 1, b"head", bytes(2 * framing.FRAME_BYTES_MAX - 4)))
+    assert [size for _, _, size in taken(outbox)] == [framing.FRAME_BYTES_MAX] * 2
+
+
 def test_a_small_message_overtakes_a_large_one_within_a_frame() -> None:
     outbox = Outbox()
-    outbox.put(Outgoing(Kind.REPLY, 1, b"head", bytes(10 * framing.FRAME_BYTES_SENT)))
+    outbox.put(Outgoing(Kind.REPLY, 1, b"head", bytes(10 * framing.FRAME_BYTES_MAX)))
     outbox.take()
     outbox.put(Outgoing(Kind.REPLY, 2, b"head", b"vote"))
     assert taken(outbox)[0] == (Kind.REPLY, 2, 8)
@@ -103,10 +166,10 @@ def test_large_messages_take_turns_and_small_ones_do_not_starve_them() -> None:
 
 def test_a_dropped_message_sends_nothing_more() -> None:
     outbox = Outbox()
-    message = Outgoing(Kind.CALL, 1, b"head", bytes(3 * framing.FRAME_BYTES_SENT))
+    message = Outgoing(Kind.CALL, 1, b"head", bytes(3 * framing.FRAME_BYTES_MAX))
     outbox.put(message)
     outbox.take()
-    assert outbox.waiting_bytes == 2 * framing.FRAME_BYTES_SENT + 4
+    assert outbox.waiting_bytes == 2 * framing.FRAME_BYTES_MAX + 4
     message.drop()
     assert outbox.waiting_bytes == 0
     assert outbox.take() is None
