@@ -25,8 +25,8 @@ from node.types import Digest
 
 S_PER_PARAM = 5e-9
 """Cost of one step of the state for one parameter, in seconds, for the simulator."""
-SNAPSHOT_PAUSE = 9.0
-"""Pause after a snapshot, in times its own duration: it takes a tenth of the time at most."""
+SNAPSHOT_PAUSE = 30.0
+"""Pause after a snapshot, in times its own duration: it takes a thirtieth of the time."""
 ROUNDS_KEPT = 2
 """Certified rounds whose slots, parts and results stay on disk once a state covers them."""
 
