@@ -95,17 +95,28 @@ async def test_puts_that_wait_together_share_transactions(file_store: FileStore)
     assert file_store.transactions < 50
 
 
-async def test_a_reopened_store_has_its_data_and_is_not_fresh(tmp_path: Path) -> None:
+async def test_a_reopened_store_has_its_data(tmp_path: Path) -> None:
     first = open_store(tmp_path, PEER)
-    assert first.fresh
     await first.put({"a": b"1"})
     await first.write_blob("b", [b"2"])
     first.close()
     first.close()
     second = open_store(tmp_path, PEER)
-    assert not second.fresh
     assert (await second.get("a"), await second.read_blob("b")) == (b"1", b"2")
     second.close()
+
+
+def test_a_lost_slot_log_stays_lost(tmp_path: Path) -> None:
+    first = open_store(tmp_path / "new", PEER, key_is_new=True)
+    assert not first.slots_lost
+    first.close()
+    for _ in range(2):  # the key is older than the log, at this start and at the next
+        again = open_store(tmp_path / "lost", PEER, key_is_new=False)
+        assert again.slots_lost
+        again.close()
+    kept = open_store(tmp_path / "new", PEER, key_is_new=False)
+    assert not kept.slots_lost
+    kept.close()
 
 
 def test_a_simulated_disk_is_fresh_once_and_again_after_it_is_replaced() -> None:
