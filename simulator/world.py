@@ -57,6 +57,7 @@ class SimNode:
     failpoint: Callable[[str, int], None] = no_failpoint
     """May raise ``Killed``."""
     log: Journal = field(default_factory=Journal)
+    slots_lost: bool = False
     daemon: Daemon | None = None
     task: asyncio.Task[None] | None = None
 
@@ -127,6 +128,7 @@ class World:
             ports,
             node.behaviour,
             lambda phase, round_: node.failpoint(phase, round_),
+            slots_lost=node.slots_lost,
             verifier=verify,
             rng=rng(self.seed, "node", index),
             log=node.log,

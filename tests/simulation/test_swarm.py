@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from node.observe.status import JobStatus
+from node.types import Digest
+from node.wire.messages import Ack
 from simulator.attacks import garbage, huge, nan, sign_flip, silent, stale
 from simulator.pipe import LinkModel
 from simulator.world import World
@@ -140,6 +142,43 @@ async def test_a_node_killed_in_any_phase_comes_back_and_contributes(phase: str)
         assert len({job.state_root for job in done}) == 1
         assert "equivocation" not in {reason for job in done for reason in job.refusals}
         assert all(job.used == 5 for job in done), "it did not contribute again"
+        for index in range(5):
+            await world.crash(index)
+
+
+async def test_a_node_that_lost_its_slot_log_follows_and_signs_nothing() -> None:
+    world = World(5, seed=9)
+    world.nodes[3].slots_lost = True
+    done = await run(world, manifest(world, 5))
+    lost = world.nodes[3].signer.peer_id
+    assert len({job.state_root for job in done}) == 1
+    assert all(job.refused == {lost: "absent"} for job in done)
+
+
+async def test_claims_to_be_ahead_delay_nobody() -> None:
+    world = World(5, seed=10)
+    async with asyncio.TaskGroup() as group:
+        for index in range(5):
+            await world.start(group, index)
+        await world.submit(manifest(world, 8), {})
+        await until(world, 1)
+        liar = world.nodes[4].daemon
+        assert liar is not None
+
+        async def hang(_request: object) -> bytes:
+            await asyncio.sleep(3600)
+            return b""
+
+        # The liar says to everybody that it is far ahead, and never proves it.
+        (runner,) = liar._jobs.runners
+        assert runner.replica is not None
+        runner.on_message = lambda *_: Ack(10**9, Digest(bytes(32)))
+        runner.replica.shelf.chain = hang
+        started = asyncio.get_running_loop().time()
+        async with asyncio.timeout(300):
+            while min(job.round for job in jobs(world)[:4]) < 8:
+                await asyncio.sleep(0.1)
+        assert asyncio.get_running_loop().time() - started < 30
         for index in range(5):
             await world.crash(index)
 
