@@ -316,5 +316,5 @@ def _screen(
         e for e in listed if (ids[e], part) in machine.core.parts or e == machine.core.context.me
     )
     complaints = tuple((e, "missing") for e in listed if e not in rows)
-    gram = b"".join(bytes([i, j, 0, 0, 0, 0, 0, 0]) for i in rows for j in rows if j >= i)
+    gram = b"".join(int(i == j).to_bytes(8, "little") for i in rows for j in rows if j >= i)
     return PartScreen(part, rows, gram, complaints)

@@ -6,8 +6,9 @@ Pure; part of ``RoundMachine``. docs/protocol.md, "Reduction".
 from node.errors import BadSignature, Malformed, PeerError, TooLarge
 from node.exchange.core import PlanState, RoundCore
 from node.exchange.effects import Blame, Reduce, ScatterParts, Screen, SpreadResults, StartTimer
+from node.exchange.gram import gram_fault
 from node.exchange.haves import named_by, open_haves
-from node.exchange.reduction import parts_of, resolve
+from node.exchange.reduction import parts_of, resolve, unpack_gram
 from node.types import Digest
 from node.wire.convert import (
     decode_commitment,
@@ -191,7 +192,17 @@ class Reducing:
             rows, complained = set(s.rows), {e for e, _ in s.complaints}
             if s.part not in own or rows & complained or rows | complained != listed:
                 raise PeerError("a screen must cover its list and its reducer's parts, once")
+            self._check_gram(dict(value.commitments), s)
         return {s.part: s for s in screens.screens}
+
+    def _check_gram(self, ids: dict[int, Digest], screen: PartScreen) -> None:
+        """The norms that the authors committed to pin the diagonal, which bounds the rest."""
+        opened = [self._core.opened.get(ids[e]) for e in screen.rows]
+        norms = [c.parts[screen.part].square_norm for c in opened if c is not None]
+        if len(norms) == len(screen.rows):  # else a commitment is still on its way
+            fault = gram_fault(unpack_gram(screen.gram, len(norms)), norms)
+            if fault is not None:
+                raise PeerError(f"the Gram matrix of part {screen.part}: {fault}")
 
     def open_plan(self, signed: Signed, plan: Plan) -> PlanState:
         """What a plan says; its list must be known.
