@@ -124,24 +124,25 @@ def encode_update(
         steps: Local steps done.
         loss: Mean training loss.
     """
-    x = compensate(update, residual)
     parts: list[bytes] = []
     bound: list[PartCommitment] = []
-    decoded = np.zeros_like(x)
-    for index, at in enumerate(g.slices):
-        data = g.codec.encode(x[at])
-        parts.append(data)
+    lost = np.empty_like(residual)
+    for index, at in enumerate(g.slices):  # a part at a time, while it is in cache
+        x = compensate(update[at], residual[at])
+        data = g.codec.encode(x)
         try:
-            decoded[at] = g.codec.decode(data, at.stop - at.start)
-            row = quantise_row(decoded[at])
+            decoded = g.codec.decode(data, len(x))
+            row = quantise_row(decoded)
             norm, exponent = row.sq_norm, row.exponent
         except (Malformed, ValueError):  # only an attack encodes what nobody can decode
-            norm, exponent = 0, 0
+            decoded, norm, exponent = np.zeros_like(x), 0, 0
+        parts.append(data)
         place = leaf("update", g.job, round_, peer, index, data)
         bound.append(PartCommitment(place, norm, exponent))
+        lost[at] = residual_after(x, decoded)
     shown = loss if abs(loss) < LOSS_MAX else LOSS_MAX
     commitment = Commitment(prev, root, tuple(bound), steps, round(shown * 1e6))
-    return Encoded(tuple(parts), commitment, residual_after(x, decoded))
+    return Encoded(tuple(parts), commitment, lost)
 
 
 @dataclass(frozen=True)
