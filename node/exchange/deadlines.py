@@ -24,6 +24,8 @@ DEVIATIONS = 4.0
 """k: deviations above the median."""
 SLACK = 1.5
 """Factor on the median: a busy machine is not a dead one."""
+COMMIT_SLACK = 4.0
+"""Of the median, for all but f to commit: without them there is no quorum, so this may be long."""
 FIRST_GRACE_S = 5.0
 """For who is slower than all but f, before anything is known; nodes also start at other times."""
 FIRST_STEP_S = 3.0
@@ -85,20 +87,29 @@ class DeadlineEstimator:
             self._patience = max(PATIENCE_DOWN * self._patience, 1.0)
             self._samples.append(closed)
 
+    @property
+    def commit_usual_s(self) -> float:
+        """When all but f have usually committed; 0 before anything is known."""
+        return median(s.commit_s for s in self._samples) if self._samples else 0.0
+
     def deadlines(self) -> Deadlines:
         """Waits for the next round."""
         b, patience = self.bounds, self._patience
-        commit = patience * _wait([s.commit_s for s in self._samples], b.commit_s_max)
-        steps = [s.step_s for s in self._samples if s.step_s is not None]
-        step = patience * _wait(steps, FIRST_STEP_S)
-        view = patience * _wait([s.round_s for s in self._samples], FIRST_VIEW_S)
-        # A view must hold the waits that an honest leader may need, or it fails by itself.
+        commits = [s.commit_s for s in self._samples]
+        usual = self.commit_usual_s
+        commit = patience * COMMIT_SLACK * usual if commits else b.commit_s_max
         commit = min(max(commit, b.commit_s_min), b.commit_s_max, b.view_s_max / 2)
+        grace = patience * _wait(commits, FIRST_GRACE_S) - usual
+        grace = min(max(grace, b.commit_s_min), commit)
+        steps = [s.step_s for s in self._samples if s.step_s is not None]
+        # Who reduced nothing yet must not wait longer than the others' views last.
+        rounds = [s.round_s for s in self._samples]
+        step = patience * _wait(steps, min(FIRST_STEP_S, _wait(rounds, FIRST_STEP_S)))
         step = min(max(step, STEP_S_MIN), (b.view_s_max - commit) / EXCHANGE_STEPS)
-        view = max(view, b.view_s_min, commit + EXCHANGE_STEPS * step)
-        usual = median(s.commit_s for s in self._samples) if self._samples else 0.0
-        grace = max(commit - usual, b.commit_s_min) if self._samples else FIRST_GRACE_S
-        return Deadlines(commit, min(grace, commit), step, min(view, b.view_s_max), b.view_s_max)
+        view = patience * _wait(rounds, FIRST_VIEW_S)
+        # A view must hold the waits that an honest leader may need, or it fails by itself.
+        view = max(view, b.view_s_min, min(usual + grace, commit) + EXCHANGE_STEPS * step)
+        return Deadlines(commit, grace, step, min(view, b.view_s_max), b.view_s_max)
 
 
 def _wait(samples: Sequence[float], unknown: float) -> float:

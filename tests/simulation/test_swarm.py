@@ -178,7 +178,8 @@ async def test_claims_to_be_ahead_delay_nobody() -> None:
         async with asyncio.timeout(300):
             while min(job.round for job in jobs(world)[:4]) < 8:
                 await asyncio.sleep(0.1)
-        assert asyncio.get_running_loop().time() - started < 30
+        # Waiting for each proof would cost call_s_max (10 s) a round.
+        assert asyncio.get_running_loop().time() - started < 40
         for index in range(5):
             await world.crash(index)
 
@@ -211,7 +212,7 @@ async def test_a_minority_pauses_and_catches_up_after_healing() -> None:
         await until(world, 2)
         ids = [node.signer.peer_id for node in world.nodes]
         world.network.partition(ids[:5], ids[5:])
-        await asyncio.sleep(4)
+        await asyncio.sleep(8)
         cut = jobs(world)[5:]
         assert max(job.round for job in cut) < min(job.round for job in jobs(world)[:5])
         world.network.heal()
