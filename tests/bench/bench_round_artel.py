@@ -29,7 +29,7 @@ from node.types import PeerId
 ROUNDS_MAX = 10**6
 """The job is stopped long before."""
 WARM_ROUNDS = 2
-ASK_EVERY_S = 0.5
+ASK_EVERY_S = 2.0
 ROUND_S_MAX = 120.0
 CALLS_MAX = 250
 """Calls of all nodes in one round (docs/protocol.md, "Cost")."""
