@@ -1,15 +1,13 @@
 """One node's contribution to one round: train, encode, hand it to the round; then evaluate."""
 
-from typing import TYPE_CHECKING
-
+from node.jobs.deps import RunnerDeps
+from node.jobs.manifest import JobManifest
+from node.jobs.progress import Progress
 from node.jobs.replica import Replica
 from node.jobs.round_flow import RoundFlow
 from node.jobs.work import encode_update
 from node.merkle import digest
 from node.ports import TrainRequest, Worker
-
-if TYPE_CHECKING:
-    from node.jobs.runner import JobRunner
 
 PARTS_KEPT_BYTES_MAX = 4 << 20
 """Own parts below this are kept for a restart; losing larger ones costs one contribution."""
@@ -18,15 +16,20 @@ TRAIN_SHARE = 0.8
 
 
 async def contribute(
-    runner: "JobRunner", worker: Worker, replica: Replica, flow: RoundFlow
+    deps: RunnerDeps,
+    manifest: JobManifest,
+    shown: Progress,
+    worker: Worker,
+    replica: Replica,
+    flow: RoundFlow,
 ) -> None:
     """Local steps from the state, until the step budget or the deadline; commit to the result.
 
     The data of each step is drawn by hash of the last decision and the peer: independent over
     peers, and replayable. Peers exchange while the state that the round started from is evaluated.
     """
-    context, manifest = flow.context, runner.manifest
-    round_, deps = context.round, runner.deps
+    context = flow.context
+    round_ = context.round
     own = deps.signer.peer_id
     deps.failpoint("train", round_)
     reply = await worker.train(
@@ -41,7 +44,7 @@ async def contribute(
         )
     )
     flow.reached("update")
-    runner.progress.loss = reply.loss
+    shown.loss = reply.loss
     update = deps.behaviour.update(round_, reply.update)
     residual = replica.residual
     encoded = await deps.ports.compute.maths(
@@ -64,8 +67,20 @@ async def contribute(
         await flow.records.put_parts(round_, encoded.parts)
     certified = round_ - 1
     if certified > 0 and certified % manifest.round.evaluate_every == 0:
-        runner.progress.metrics = await worker.evaluate(replica.state.params)
-        runner.progress.metrics_round = certified
+        shown.metrics = await worker.evaluate(replica.state.params)
+        shown.metrics_round = certified
     every = manifest.round.artifacts_every
     if every and certified > 0 and certified % every == 0:
-        await runner.draw(worker, replica)
+        await draw(deps, manifest, shown, worker, replica)
+
+
+async def draw(
+    deps: RunnerDeps,
+    manifest: JobManifest,
+    shown: Progress,
+    worker: Worker,
+    replica: Replica,
+) -> None:
+    """Let the workload write what is worth seeing of the state."""
+    folder = deps.artifacts / manifest.job.name
+    shown.artifacts = await worker.artifacts(replica.state.params, str(folder))

@@ -14,7 +14,7 @@ from node.exchange.deadlines import Bounds, DeadlineEstimator
 from node.exchange.round import Result, RoundMachine
 from node.identity import public_key_of
 from node.jobs.behind import Behind
-from node.jobs.contributing import contribute
+from node.jobs.contributing import contribute, draw
 from node.jobs.courier import Counters, Courier
 from node.jobs.deps import RunnerDeps
 from node.jobs.mailbox import Mailbox
@@ -212,7 +212,9 @@ class JobRunner:
                 flow.take(elector, body)
             scope.create_task(self._behind.watch(flow, self._catcher, self._others()))
             if "commit" not in slots and signer is not None:
-                scope.create_task(contribute(self, worker, replica, flow))
+                scope.create_task(
+                    contribute(self.deps, self.manifest, self.progress, worker, replica, flow)
+                )
             try:
                 outcome = await flow.run()
             finally:
@@ -283,17 +285,12 @@ class JobRunner:
             await worker.reset()
             self.deps.on_event("caught_up", round=head.round, missed=head.round - before)
 
-    async def draw(self, worker: Worker, replica: Replica) -> None:
-        """Let the workload write what is worth seeing of the state."""
-        folder = self.deps.artifacts / self.manifest.job.name
-        self.progress.artifacts = await worker.artifacts(replica.state.params, str(folder))
-
     async def _finish(self, worker: Worker, replica: Replica) -> None:
         """The last round is certified: evaluate, draw, keep."""
         shown = self.progress
         shown.metrics = await worker.evaluate(replica.state.params)
         shown.metrics_round = replica.head.round
         await replica.snapshot()
-        await self.draw(worker, replica)
+        await draw(self.deps, self.manifest, shown, worker, replica)
         shown.state, shown.reason = "done", "halted by vote" if replica.head.halted else ""
         self.deps.on_event("job_done", round=replica.head.round, **dict(shown.metrics))
