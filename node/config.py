@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from node.errors import ConfigError, Malformed
 from node.identity import public_key_of
-from node.types import ELECTORS_MAX, PeerId
+from node.types import DIGEST_BYTES, ELECTORS_MAX, PeerId
 
 ADDRESS_CHARS_MAX = 256
 """Longest multiaddr that is read, in characters."""
@@ -174,6 +174,11 @@ class NodeConfig(Settings):
     ) = None
     """``NAME`` or ``NAME:SCALE``: misbehave so. For trials of the defences."""
     limits: Limits = Limits()
+
+
+def is_job_id(text: str) -> bool:
+    """Whether ``text`` is a job id rather than the name of a job file."""
+    return len(text) == 2 * DIGEST_BYTES and all(c in "0123456789abcdef" for c in text)
 
 
 def parse_node_config(

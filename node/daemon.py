@@ -12,7 +12,7 @@ import numpy as np
 import structlog
 
 from node import __version__
-from node.config import NodeConfig
+from node.config import NodeConfig, is_job_id
 from node.errors import ConfigError, PeerError
 from node.identity import Signer, Verifier, verify
 from node.jobs.deps import RunnerDeps
@@ -31,7 +31,7 @@ from node.jobs.show import job_status
 from node.membership.service import MembershipConfig, MembershipService
 from node.observe.status import JobStatus, NodeStatus, PeerStatus
 from node.ports import Behaviour, Ports
-from node.types import DIGEST_BYTES, JobId, PeerId
+from node.types import JobId, PeerId
 
 FIND_JOB_S = 1.0
 """Pause between two looks for a job that was asked for by id."""
@@ -47,11 +47,6 @@ class Log(Protocol):
     def warning(self, event: str, **fields: object) -> None:
         """A peer or the operator should know."""
         ...
-
-
-def is_job_id(text: str) -> bool:
-    """Whether ``text`` is a job id rather than the name of a job file."""
-    return len(text) == 2 * DIGEST_BYTES and all(c in "0123456789abcdef" for c in text)
 
 
 def manifest_id(encoded: bytes, verifier: Verifier = verify) -> JobId:

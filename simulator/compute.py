@@ -24,6 +24,8 @@ class SimCompute:
     def __init__(self, step_s: float = 0.01, slowness: float = 1.0) -> None:
         self._step_s = step_s
         self._slowness = slowness
+        self.workers: list[SimWorker] = []
+        """Started so far; closing one is how a workload dies here."""
 
     async def maths(self, work: Callable[[], T], *, cost_s: float) -> T:
         """The result of ``work``, ``cost_s`` later."""
@@ -37,9 +39,11 @@ class SimCompute:
         """A worker without a process."""
         kind = QuadraticWorkload if workload == "quadratic" else api.load(workload)
         try:
-            return SimWorker(kind(config, seed, "cpu"), self._step_s * self._slowness)
+            worker = SimWorker(kind(config, seed, "cpu"), self._step_s * self._slowness)
         except api.WorkloadError as error:
             raise ConfigError(str(error)) from error
+        self.workers.append(worker)
+        return worker
 
 
 class SimWorker:

@@ -58,6 +58,7 @@ class SimNode:
     """May raise ``Killed``."""
     log: Journal = field(default_factory=Journal)
     slots_lost: bool = False
+    compute: SimCompute = field(default_factory=SimCompute)
     daemon: Daemon | None = None
     task: asyncio.Task[None] | None = None
 
@@ -118,7 +119,7 @@ class World:
             host.transport,
             host.discovery,
             node.store.open(node.signer.peer_id),
-            SimCompute(),
+            node.compute,
             HostClock(self.network),
         )
         config = NodeConfig(data=Path(node.name), join=join)

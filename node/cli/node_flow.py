@@ -20,6 +20,7 @@ from node.control.server import ControlServer
 from node.daemon import Daemon, manifest_id
 from node.errors import ConfigError, Unavailable
 from node.jobs.honest import HONEST
+from node.jobs.scope import first_of
 from node.membership.checks import record_validator
 from node.observe.log import Format, configure_logging
 from node.ports import Ports
@@ -45,7 +46,7 @@ def run_flow(
     try:
         uvloop.run(_serve(config, manifests, forker))
     except BaseExceptionGroup as group:
-        raise _first(group) from group
+        raise first_of(group) from group
     return 0
 
 
@@ -120,11 +121,3 @@ def _stop_on_signals(stop: Callable[[], None]) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error behind a task group's group: the one to show."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -5,9 +5,7 @@ from pathlib import Path
 from node.cli.attacks import check_attack
 from node.cli.environment import import_all
 from node.cli.shared import read_text
-from node.config import NodeConfig
-
-JOB_ID_CHARS = 64
+from node.config import NodeConfig, is_job_id
 
 
 def run_node(config: NodeConfig, log_format: str = "text") -> int:
@@ -21,7 +19,7 @@ def run_node(config: NodeConfig, log_format: str = "text") -> int:
     """
     if config.attack:
         check_attack(config.attack)
-    manifests = [read_text(Path(job), "the job") for job in config.jobs if not _is_job_id(job)]
+    manifests = [read_text(Path(job), "the job") for job in config.jobs if not is_job_id(job)]
     import_all()
     from node.adapters.worker_forker import WorkerForker
 
@@ -32,7 +30,3 @@ def run_node(config: NodeConfig, log_format: str = "text") -> int:
         return run_flow(config, manifests, forker, log_format)
     finally:
         forker.close()
-
-
-def _is_job_id(text: str) -> bool:
-    return len(text) == JOB_ID_CHARS and all(char in "0123456789abcdef" for char in text)

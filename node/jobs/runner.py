@@ -24,7 +24,7 @@ from node.jobs.records import JobRecords
 from node.jobs.replica import Replica
 from node.jobs.round_flow import RoundFlow, RoundOutcome
 from node.jobs.round_work import RoundWork
-from node.jobs.scope import Scope
+from node.jobs.scope import Scope, first_of
 from node.jobs.sync import Catcher
 from node.jobs.work import geometry, result_root
 from node.ledger.chain import Head, genesis
@@ -105,8 +105,10 @@ class JobRunner:
             self._behind.note(peer, message.round)
         return Ack(self.round_now, self.head.id)
 
-    def on_fetch(self, request: FetchRequest) -> FetchReply:
-        """What another elector lacks of the round in progress."""
+    def on_fetch(self, peer: PeerId, request: FetchRequest) -> FetchReply:
+        """What another elector lacks of the round in progress; a stranger gets nothing."""
+        if self.head.electorate.index(public_key_of(peer)) is None:
+            return FetchReply((), ())
         if self.flow is None or request.round != self.round_now:
             return FetchReply((), ())
         return self.flow.held(request.ids)
@@ -123,9 +125,10 @@ class JobRunner:
                 await self._run(worker)
             finally:
                 await worker.close()
-        except (ConfigError, WorkerFailed) as error:
-            self.progress.state, self.progress.reason = "failed", str(error)
-            self.deps.on_event("job_failed", job=job.name, reason=str(error))
+        except* (ConfigError, WorkerFailed) as group:  # out of a round it comes in groups
+            reason = str(first_of(group))
+            self.progress.state, self.progress.reason = "failed", reason
+            self.deps.on_event("job_failed", job=job.name, reason=reason)
 
     async def _run(self, worker: Worker) -> None:
         ports = self.deps.ports

@@ -35,3 +35,11 @@ class Scope(asyncio.TaskGroup):
         """Cancel what still runs; the group then ends without an error."""
         for task in list(self._ordered):
             task.cancel()
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error behind the groups of nested scopes: the one to show."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -138,7 +138,7 @@ class JobService:
 
     async def _on_fetch(self, peer: PeerId, request: bytes) -> bytes:
         wanted = self._decoded(peer, decode_fetch, request)
-        return encode_fetched(self._runner(wanted.job).on_fetch(wanted))
+        return encode_fetched(self._runner(wanted.job).on_fetch(peer, wanted))
 
     async def _on_chain(self, peer: PeerId, request: bytes) -> bytes:
         wanted = self._decoded(peer, decode_chain_request, request)

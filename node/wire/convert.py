@@ -21,6 +21,7 @@ from node.wire.bulk import nested, part_fields
 from node.wire.convert_ledger import (
     certificate_from,
     certificate_to,
+    check_view,
     digest,
     parse,
     prepared_from,
@@ -38,7 +39,6 @@ from node.wire.limits import (
     ROUND_MAX,
     SIGNED_BODY_BYTES_MAX,
     SQUARE_NORM_MAX,
-    VIEW_MAX,
 )
 from node.wire.messages import (
     Ack,
@@ -77,12 +77,6 @@ def _optional(data: bytes, what: str) -> bytes:
     if len(data) not in (0, DIGEST_BYTES):
         raise Malformed(f"{what}: {len(data)} bytes, 0 or {DIGEST_BYTES} expected")
     return data
-
-
-def _view(value: int) -> int:
-    if value > VIEW_MAX:
-        raise TooLarge(f"view {value} above {VIEW_MAX}")
-    return value
 
 
 # Signed messages -------------------------------------------------------------------------------
@@ -192,7 +186,7 @@ def decode_have(body: bytes) -> Have:
     m = pb.Have()
     parse(m, body, 32 * 1024)
     prepared = prepared_from(m.prepared) if m.HasField("prepared") else None
-    return Have(_view(m.view), _held_from(m.held), prepared)
+    return Have(check_view(m.view), _held_from(m.held), prepared)
 
 
 def encode_list(value: ListMessage) -> bytes:
@@ -215,7 +209,7 @@ def decode_list(body: bytes, job: JobId, round_: int) -> ListMessage:
     parse(m, body, SIGNED_BODY_BYTES_MAX)
     _count(m.equivocations, ELECTORS_MAX, "equivocations")
     return ListMessage(
-        view=_view(m.view),
+        view=check_view(m.view),
         wide=m.wide,
         haves=_all_signed(m.haves, job, round_, "haves"),
         commitments=_held_from(m.commitments),
@@ -312,7 +306,7 @@ def decode_proposal(body: bytes, job: JobId, round_: int) -> Proposal:
     if len(m.decision) > DECISION_BYTES_MAX:
         raise TooLarge(f"decision of {len(m.decision)} bytes")
     return Proposal(
-        view=_view(m.view),
+        view=check_view(m.view),
         decision=m.decision,
         plan_id=digest(m.plan_id, "plan_id") if m.plan_id else None,
         results=_all_signed(m.results, job, round_, "results"),
@@ -330,7 +324,7 @@ def decode_vote(body: bytes) -> Vote:
     """Inverse of ``encode_vote``."""
     if len(body) != VOTE_BYTES:
         raise Malformed(f"a vote has {VOTE_BYTES} bytes, not {len(body)}")
-    return Vote(_view(int.from_bytes(body[:4], "big")), Digest(body[4:]))
+    return Vote(check_view(int.from_bytes(body[:4], "big")), Digest(body[4:]))
 
 
 # Envelopes -------------------------------------------------------------------------------------

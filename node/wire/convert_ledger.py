@@ -94,7 +94,8 @@ def _votes_from(votes: Sequence[pb.VoteSignature]) -> tuple[VoteSignature, ...]:
     return tuple(VoteSignature(v.elector, v.signature) for v in votes)
 
 
-def _view(value: int) -> int:
+def check_view(value: int) -> int:
+    """View numbers run from 0 to VIEW_MAX."""
     if value > VIEW_MAX:
         raise TooLarge(f"view {value} above {VIEW_MAX}")
     return value
@@ -110,7 +111,7 @@ def prepared_to(value: PrepareCertificate) -> pb.PrepareCertificate:
 def prepared_from(m: pb.PrepareCertificate) -> PrepareCertificate:
     """From protobuf, checked in form."""
     return PrepareCertificate(
-        _view(m.view), digest(m.decision_id, "decision_id"), _votes_from(m.votes)
+        check_view(m.view), digest(m.decision_id, "decision_id"), _votes_from(m.votes)
     )
 
 
@@ -135,7 +136,7 @@ def certificate_from(m: pb.Certificate) -> Certificate:
     """From protobuf, checked in form."""
     if len(m.decision) > DECISION_BYTES_MAX:
         raise TooLarge(f"decision of {len(m.decision)} bytes")
-    return Certificate(m.decision, _view(m.view), _votes_from(m.votes))
+    return Certificate(m.decision, check_view(m.view), _votes_from(m.votes))
 
 
 def encode_certificate(value: Certificate) -> bytes:

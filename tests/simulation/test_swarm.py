@@ -146,6 +146,26 @@ async def test_a_node_killed_in_any_phase_comes_back_and_contributes(phase: str)
             await world.crash(index)
 
 
+async def test_a_workload_that_dies_fails_its_job_and_not_the_node() -> None:
+    world = World(5, seed=11)
+    async with asyncio.TaskGroup() as group:
+        for index in range(5):
+            await world.start(group, index)
+        await world.submit(manifest(world, 8), {})
+        await until(world, 2)
+        (worker,) = world.nodes[2].compute.workers
+        await worker.close()
+        async with asyncio.timeout(300):
+            while [job.state for job in jobs(world)].count("done") < 4:
+                await asyncio.sleep(0.2)
+        assert [job.state for job in jobs(world)].count("failed") == 1
+        daemon = world.nodes[2].daemon
+        assert daemon is not None
+        assert "closed" in daemon.list_jobs()[0].reason
+        for index in range(5):
+            await world.crash(index)
+
+
 async def test_a_node_that_lost_its_slot_log_follows_and_signs_nothing() -> None:
     world = World(5, seed=9)
     world.nodes[3].slots_lost = True
