@@ -1,6 +1,7 @@
 """What several tests of real processes share: local swarms whose nodes differ."""
 
 import importlib.util
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,3 +41,14 @@ def make_swarm(kit: ModuleType, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     yield make
     for swarm in made:
         swarm.stop()
+
+
+@pytest.fixture
+def started() -> Iterator[list[subprocess.Popen[str]]]:
+    """Commands that a test starts; what still runs is killed after it."""
+    processes: list[subprocess.Popen[str]] = []
+    yield processes
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()

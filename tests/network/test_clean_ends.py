@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -21,16 +20,6 @@ ROOT = Path(__file__).parents[2]
 NODES = 3
 END_S = 5.0
 SMALL = ("workload.size=64", "workload.hidden_width=64", "round.steps=10", "job.rounds=100000")
-
-
-@pytest.fixture
-def started() -> Iterator[list[subprocess.Popen[str]]]:
-    processes: list[subprocess.Popen[str]] = []
-    yield processes
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 def start(folder: Path) -> subprocess.Popen[str]:

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -39,16 +38,6 @@ def job(tmp_path: Path) -> Path:
     path = tmp_path / "job.toml"
     path.write_text(JOB)
     return path
-
-
-@pytest.fixture
-def started() -> Iterator[list[subprocess.Popen[str]]]:
-    processes: list[subprocess.Popen[str]] = []
-    yield processes
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 def start(started: list[subprocess.Popen[str]], *arguments: object) -> subprocess.Popen[str]:
