@@ -218,6 +218,11 @@ class Daemon:
         except ValueError as error:
             raise ConfigError(f"{text!r} is not a job id (64 hex digits)") from error
 
+    @property
+    def runners(self) -> Sequence[JobRunner]:
+        """All jobs as they run, sorted by id: for tests and simulations."""
+        return self._jobs.runners
+
     def list_jobs(self) -> Sequence[JobStatus]:
         """All jobs, sorted by id."""
         return [self._show(runner) for runner in self._jobs.runners]

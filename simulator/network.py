@@ -15,6 +15,7 @@ from node.errors import PeerError, Unavailable
 from node.ports import Handler
 from node.types import PeerId
 from simulator.discovery import SimDiscovery
+from simulator.hub import Hub
 from simulator.pipe import LinkModel, PipeEnd, Way, connect, streams
 from simulator.seeds import rng
 
@@ -41,6 +42,8 @@ class SimTransport(MuxTransport):
         """As the port; a duplicated request runs ``handler`` twice, and the first answer counts."""
 
         async def handle(caller: PeerId, request: bytes) -> bytes:
+            now = asyncio.get_running_loop().time()
+            self._network.hub.arrived(now, caller, self.peer_id, method, request)
             reply = await handler(caller, request)
             if self._network.duplicates(caller, self.peer_id):
                 await handler(caller, request)
@@ -48,6 +51,16 @@ class SimTransport(MuxTransport):
 
         super().serve(
             method, handle, request_bytes_max=request_bytes_max, concurrent_max=concurrent_max
+        )
+
+    async def call(
+        self, peer: PeerId, method: str, request: bytes, *, timeout_s: float, reply_bytes_max: int
+    ) -> bytes:
+        """As the port; told to the hub."""
+        now = asyncio.get_running_loop().time()
+        self._network.hub.sent(now, self.peer_id, peer, method, request)
+        return await super().call(
+            peer, method, request, timeout_s=timeout_s, reply_bytes_max=reply_bytes_max
         )
 
 
@@ -70,9 +83,11 @@ class SimNetwork:
     Args:
         seed: Of every draw that the network makes.
         link: How bytes travel where ``set_link`` says nothing else.
+        hub: told of every request.
     """
 
-    def __init__(self, seed: int, link: LinkModel | None = None) -> None:
+    def __init__(self, seed: int, link: LinkModel | None = None, *, hub: Hub | None = None) -> None:
+        self.hub = hub or Hub()
         self._seed = seed
         self._link = link or LinkModel()
         self._links: dict[tuple[PeerId, PeerId], LinkModel] = {}
@@ -115,6 +130,10 @@ class SimNetwork:
         """The multiaddr of a host that was started at some time."""
         number = self._numbers[peer]
         return f"/ip4/10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}/tcp/4001"
+
+    def is_known(self, peer: PeerId) -> bool:
+        """Was this host ever started?"""
+        return peer in self._numbers
 
     def unix_s(self) -> float:
         """True absolute time, in seconds; hosts' own clocks may differ."""

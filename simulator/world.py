@@ -2,46 +2,46 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from node.config import NodeConfig
 from node.daemon import Daemon
-from node.jobs.honest import HONEST, no_failpoint
+from node.identity import Identity, Signer, Verifier
+from node.identity import verify as verify_ed25519
+from node.jobs.honest import HONEST
+from node.jobs.scope import Scope
 from node.merkle import digest
 from node.ports import Behaviour, Ports
+from node.types import PeerId
+from simulator import attacks
+from simulator.clock import HostClock
 from simulator.compute import SimCompute
+from simulator.hub import Hub
 from simulator.network import SimNetwork
 from simulator.pipe import LinkModel
+from simulator.scenario import HostSection, Scenario
 from simulator.seeds import rng
 from simulator.signer import KeyedSigner, verify
 from simulator.store import MemoryStore
 
 
-class HostClock:
-    """A host's wall clock."""
-
-    def __init__(self, network: SimNetwork) -> None:
-        self._network = network
-
-    def unix_s(self) -> float:
-        """True time; skew comes with the faults that set it."""
-        return self._network.unix_s()
-
-
 class Killed(Exception):
-    """A failpoint was reached: the node dies where it stands."""
+    """The node dies where it stands."""
 
 
 @dataclass
 class Journal:
-    """Events of one node, over all its lives."""
+    """Log of one node, over all its lives; told to the hub."""
 
-    events: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+    tell: Callable[[str, Mapping[str, object]], None]
 
     def info(self, event: str, **fields: object) -> None:
-        """Keep it."""
-        self.events.append((event, fields))
+        """Tell it."""
+        self.tell(event, fields)
 
     warning = info
 
@@ -50,114 +50,253 @@ class Journal:
 class SimNode:
     """One node of a world: what survives a crash, and the daemon that runs now."""
 
+    index: int
     name: str
-    signer: KeyedSigner
+    signer: Signer
     store: MemoryStore
+    compute: SimCompute
+    clock: HostClock
+    log: Journal
     behaviour: Behaviour = HONEST
-    failpoint: Callable[[str, int], None] = no_failpoint
-    """May raise ``Killed``."""
-    log: Journal = field(default_factory=Journal)
     slots_lost: bool = False
-    compute: SimCompute = field(default_factory=SimCompute)
     daemon: Daemon | None = None
     task: asyncio.Task[None] | None = None
 
+    @property
+    def peer(self) -> PeerId:
+        """Its id."""
+        return self.signer.peer_id
+
 
 class World:
-    """n nodes, the first of which all others join.
+    """The nodes of a scenario. An async context: leaving it ends every node.
 
     Args:
-        n: nodes.
+        scenario: who takes part; its faults are played by ``simulator.faults``.
         seed: of every draw.
-        link: how bytes travel.
+        hub: told what happens.
     """
 
-    def __init__(self, n: int, seed: int, link: LinkModel | None = None) -> None:
+    def __init__(self, scenario: Scenario, seed: int, hub: Hub | None = None) -> None:
+        self.scenario = scenario
         self.seed = seed
-        self.network = SimNetwork(seed, link)
-        self.liars: frozenset[int] = frozenset()
-        self.nodes = [
-            SimNode(
-                f"node-{i}",
-                KeyedSigner(digest("simulated key", f"{seed}/{i}".encode())),
-                MemoryStore(),
-            )
-            for i in range(n)
-        ]
+        self.hub = hub or Hub()
+        section = scenario.link
+        self.network = SimNetwork(
+            seed,
+            LinkModel(
+                section.latency_s,
+                section.jitter_s,
+                section.stream_bytes_per_s if section.stream_bytes_per_s < 1e12 else float("inf"),
+                section.loss_rate,
+                section.duplicate_rate,
+            ),
+            hub=self.hub,
+        )
+        self.failpoints: list[Callable[[int, str, int], None]] = []
+        """Called with (node, phase, round) at every step; may raise ``Killed``."""
+        self.job: tuple[str, str] | None = None
+        """(id, manifest) of the job, once it was submitted."""
+        self._group = Scope()
+        self._verify: Verifier = verify if scenario.signer == "keyed" else verify_ed25519
+        self.nodes = [self._make(i) for i in range(scenario.nodes + scenario.followers)]
+        for index, attack in scenario.liars.items():
+            kind = getattr(attacks, attack.name)
+            self.attack({index: kind(scale=attack.scale, seed=seed)})
+
+    def _make(self, index: int) -> SimNode:
+        secret = digest("simulated key", f"{self.seed}/{index}".encode())
+        signer: Signer = (
+            KeyedSigner(secret) if self.scenario.signer == "keyed" else Identity(secret)
+        )
+        host = self._host(index)
+        return SimNode(
+            index,
+            f"node-{index}",
+            signer,
+            MemoryStore(host.fsync_s),
+            SimCompute(slowness=host.slowness),
+            HostClock(self.network.unix_s, host.clock_skew_s, host.clock_drift),
+            Journal(lambda event, fields: self.hub.event(self.now(), index, event, fields)),
+        )
+
+    def _host(self, index: int) -> HostSection:
+        """What is special about a host: the sections that name it, later ones over earlier."""
+        merged: dict[str, object] = {}
+        for section in self.scenario.hosts:
+            if section.nodes == "all" or index in self.who(section.nodes):
+                merged |= section.model_dump(exclude_unset=True)
+        return HostSection.model_validate(merged)
+
+    # Facts -------------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Virtual seconds since the start."""
+        return asyncio.get_running_loop().time()
+
+    @property
+    def liars(self) -> frozenset[int]:
+        """Nodes that do not follow the protocol."""
+        return frozenset(n.index for n in self.nodes if n.behaviour is not HONEST)
+
+    @property
+    def honest(self) -> list[SimNode]:
+        """All others, followers included."""
+        liars = self.liars
+        return [n for n in self.nodes if n.index not in liars]
+
+    def who(self, nodes: tuple[int, ...] | str) -> list[int]:
+        """Numbers of the nodes that a section means; roles that need a round: see faults."""
+        s = self.scenario
+        if not isinstance(nodes, str):
+            return list(nodes)
+        if nodes == "third":
+            honest = [i for i in range(s.nodes) if i not in s.liars]
+            return honest[len(honest) - s.nodes // 3 :]
+        if nodes == "minority":
+            return list(range(s.nodes - s.f, s.nodes))
+        if nodes == "liars":
+            return sorted(s.liars)
+        assert nodes == "all", nodes
+        return list(range(len(self.nodes)))
 
     def attack(self, behaviours: Mapping[int, Behaviour]) -> None:
-        """Make some nodes attackers, before they start."""
-        self.liars = frozenset(behaviours)
+        """Make nodes attackers, before they start."""
         for index, behaviour in behaviours.items():
             self.nodes[index].behaviour = behaviour
 
-    def kill_at(self, index: int, phase: str, from_round: int) -> None:
-        """Let a node die the first time that it reaches ``phase`` in ``from_round`` or later."""
-        node = self.nodes[index]
+    # Life --------------------------------------------------------------------------------------
 
-        def failpoint(reached: str, round_: int) -> None:
-            if reached == phase and round_ >= from_round and node.task is not None:
-                node.failpoint = no_failpoint
-                for pipe in list(self.network.hosts[node.signer.peer_id].pipes):
-                    pipe.abort()  # what was not sent yet is not sent
-                raise Killed(node.name)
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        return self
 
-        node.failpoint = failpoint
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            for node in self.nodes:
+                await self.crash(node.index)
+        await self._group.__aexit__(kind, error, trace)
 
-    def founders(self) -> str:
-        """The manifest's electorate table, in TOML."""
-        ids = ", ".join(f'"{node.signer.peer_id}"' for node in self.nodes)
-        return f"[electorate]\nfounders = [{ids}]\n"
-
-    async def start(self, group: asyncio.TaskGroup, index: int) -> Daemon:
+    async def start(self, index: int) -> Daemon:
         """Start a node, or start it again on what its disk holds."""
         node = self.nodes[index]
-        host = self.network.start(node.signer.peer_id)
-        first = self.nodes[0].signer.peer_id
-        join = () if index == 0 else (f"{self.network.address(first)}/p2p/{first}",)
+        host = self.network.start(node.peer)
+        first = self.nodes[0].peer if index else self.nodes[1 % len(self.nodes)].peer
+        known = first != node.peer and self.network.is_known(first)
+        join = (f"{self.network.address(first)}/p2p/{first}",) if known else ()
         ports = Ports(
-            host.transport,
-            host.discovery,
-            node.store.open(node.signer.peer_id),
-            node.compute,
-            HostClock(self.network),
+            host.transport, host.discovery, node.store.open(node.peer), node.compute, node.clock
         )
-        config = NodeConfig(data=Path(node.name), join=join)
+        jobs = (self.job[0],) if self.job else ()
         node.daemon = Daemon(
-            config,
+            NodeConfig(data=Path(node.name), join=join, jobs=jobs),
             node.signer,
             ports,
             node.behaviour,
-            lambda phase, round_: node.failpoint(phase, round_),
+            lambda phase, round_: self._phase(index, phase, round_),
             slots_lost=node.slots_lost,
-            verifier=verify,
+            verifier=self._verify,
             rng=rng(self.seed, "node", index),
             log=node.log,
         )
-        node.task = group.create_task(self._live(node, node.daemon), name=node.name)
+        self.hub.life(self.now(), index, "start")
+        node.task = self._group.create_task(self._live(node, node.daemon), name=node.name)
         return node.daemon
+
+    def _phase(self, index: int, phase: str, round_: int) -> None:
+        self.hub.phase(self.now(), index, phase, round_)
+        for failpoint in list(self.failpoints):
+            failpoint(index, phase, round_)
 
     async def _live(self, node: SimNode, daemon: Daemon) -> None:
         try:
             await daemon.run()
         except* Killed:
-            await self.network.crash(node.signer.peer_id)
-            node.daemon = None
+            await self._gone(node)
+
+    def kill(self, index: int) -> None:
+        """End a node from inside one of its own steps: what it had not sent is not sent.
+
+        Raises:
+            Killed: always; let it pass.
+        """
+        node = self.nodes[index]
+        for pipe in list(self.network.hosts[node.peer].pipes):
+            pipe.abort()
+        raise Killed(node.name)
+
+    def kill_at(self, index: int, phase: str, from_round: int) -> None:
+        """Let a node die the first time that it reaches ``phase`` in ``from_round`` or later."""
+
+        def failpoint(reached_by: int, reached: str, round_: int) -> None:
+            if reached_by == index and reached == phase and round_ >= from_round:
+                self.failpoints.remove(failpoint)
+                self.kill(index)
+
+        self.failpoints.append(failpoint)
 
     async def crash(self, index: int) -> None:
-        """End a node at once; its disk stays."""
+        """End a node at once; its disk stays. One that does not run stays as it is."""
         node = self.nodes[index]
-        assert node.task is not None
+        if node.task is None or node.daemon is None:
+            return
         node.task.cancel()
-        await asyncio.gather(node.task, return_exceptions=True)
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([node.task])
         if node.daemon is not None:
-            await self.network.crash(node.signer.peer_id)
-            node.daemon = None
+            await self._gone(node)
 
-    async def submit(self, manifest_toml: str, overrides: Mapping[str, str]) -> str:
-        """Submit a job to every running node; its id."""
-        job = ""
-        for node in self.nodes:
+    async def _gone(self, node: SimNode) -> None:
+        node.daemon = None
+        self.hub.life(self.now(), node.index, "crash")
+        await self.network.crash(node.peer)
+
+    # The job -----------------------------------------------------------------------------------
+
+    def manifest(self) -> str:
+        """The scenario's job file, with all electors as founders."""
+        s = self.scenario
+        job = dict(s.job)
+        tables: dict[str, Mapping[str, object]] = {
+            "job": {
+                "name": s.name.replace("_", "-"),
+                "workload": job.pop("workload_name", "quadratic"),
+                "rounds": s.rounds,
+                "seed": self.seed % 2**31,
+            },
+            "electorate": {"founders": [n.peer for n in self.nodes[: s.nodes]]},
+            **job,
+        }
+        return "\n".join(
+            f"[{name}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in table.items())
+            for name, table in tables.items()
+        )
+
+    async def submit(
+        self, manifest_toml: str | None = None, overrides: Mapping[str, str] | None = None
+    ) -> str:
+        """Submit a job to every running elector; others find it by its id. Its id."""
+        text = manifest_toml or self.manifest()
+        for node in self.nodes[: self.scenario.nodes]:
             if node.daemon is not None:
-                job = await node.daemon.submit(manifest_toml, overrides)
-        return job
+                job = await node.daemon.submit(text, overrides or {})
+                self.job = self.job or (job, text)
+        assert self.job is not None, "nobody runs"
+        return self.job[0]
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + "}"
+    return repr(value)

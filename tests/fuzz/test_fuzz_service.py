@@ -20,6 +20,7 @@ from node.wire import exchange_pb2 as pb
 from node.wire import ledger_pb2 as ledger
 from node.wire import peer_pb2
 from simulator.loop import run
+from simulator.scenario import Scenario
 from simulator.world import World
 
 LIAR = 3
@@ -124,19 +125,24 @@ async def call(world: World, victim: int, method: str, data: bytes) -> None:
         pass
 
 
+def founders(world: World) -> str:
+    names = ", ".join(f'"{node.peer}"' for node in world.nodes)
+    return f"[electorate]\nfounders = [{names}]\n"
+
+
 def test_a_liar_that_calls_everything_stops_no_honest_node_and_frames_none(fuzz: Any) -> None:
     scored = 0
 
     async def main(data: bytes) -> None:
         nonlocal scored
-        world = World(4, seed=data[0])
+        world = World(Scenario(nodes=4), seed=data[0])
         liar = Liar(world.nodes[LIAR].signer.public_key, data, fuzz)
         world.attack({LIAR: liar})
         rng = np.random.default_rng(list(data))
-        async with asyncio.TaskGroup() as group:
+        async with world:
             for index in range(4):
-                await world.start(group, index)
-            job = JobId(bytes.fromhex(await world.submit(JOB + world.founders(), {})))
+                await world.start(index)
+            job = JobId(bytes.fromhex(await world.submit(JOB + founders(world))))
             await reach(world, 3)
             for _ in range(CALLS):
                 victim = int(rng.integers(3))
@@ -153,8 +159,6 @@ def test_a_liar_that_calls_everything_stops_no_honest_node_and_frames_none(fuzz:
                 assert set(blamed) <= {own}, blamed
                 scored += bool(blamed)
                 assert daemon.list_jobs()[0].state == "running"
-            for index in range(4):
-                await world.crash(index)
 
     fuzz.run(0.05, lambda c, data: run(main(data)), each=CALLS)
     assert scored > 0, "nothing that the liar sent was noticed"

@@ -9,7 +9,7 @@ from node.observe.status import JobStatus
 from node.types import Digest
 from node.wire.messages import Ack
 from simulator.attacks import garbage, huge, nan, sign_flip, silent, stale
-from simulator.pipe import LinkModel
+from simulator.scenario import LinkSection, Scenario
 from simulator.world import World
 
 JOB = """
@@ -36,7 +36,8 @@ def manifest(
     replicas: int = 0,
 ) -> str:
     table = JOB.format(rounds=rounds, codec=codec, rule=rule, replicas=replicas)
-    return table + world.founders()
+    founders = ", ".join(f'"{node.peer}"' for node in world.nodes)
+    return f"{table}[electorate]\nfounders = [{founders}]\n"
 
 
 def shown(world: World) -> list[JobStatus | None]:
@@ -64,19 +65,17 @@ async def until_done(world: World, limit_s: float = 900.0) -> list[JobStatus]:
 
 
 async def run(world: World, text: str) -> list[JobStatus]:
-    async with asyncio.TaskGroup() as group:
+    async with world:
         for index in range(len(world.nodes)):
-            await world.start(group, index)
+            await world.start(index)
         await world.submit(text, {})
         done = await until_done(world)
-        for index in range(len(world.nodes)):
-            await world.crash(index)
     return done
 
 
 @pytest.mark.parametrize("codec", ["int8", "fp16", "fp32"])
 async def test_five_honest_nodes_reach_one_state(codec: str) -> None:
-    world = World(5, seed=1)
+    world = World(Scenario(nodes=5), seed=1)
     done = await run(world, manifest(world, 6, codec))
     assert len({job.state_root for job in done}) == 1
     assert all(job.used == 5 and not job.refused for job in done)
@@ -95,7 +94,7 @@ DEFAULT = "centered_clip"
 )
 async def test_a_liar_does_not_matter(attack: object, rule: str) -> None:
     assert callable(attack)
-    world = World(5, seed=2)
+    world = World(Scenario(nodes=5), seed=2)
     world.attack({4: attack(scale=10.0, seed=3)})
     done = await run(world, manifest(world, 8, rule=rule))
     assert len({job.state_root for job in done}) == 1
@@ -103,7 +102,7 @@ async def test_a_liar_does_not_matter(attack: object, rule: str) -> None:
 
 
 async def test_a_liar_ruins_the_mean() -> None:
-    world = World(5, seed=2)
+    world = World(Scenario(nodes=5), seed=2)
     world.attack({4: sign_flip(scale=10.0, seed=3)})
     done = await run(world, manifest(world, 8, rule="mean"))
     assert len({job.state_root for job in done}) == 1
@@ -111,7 +110,7 @@ async def test_a_liar_ruins_the_mean() -> None:
 
 
 async def test_refusals_name_the_reason() -> None:
-    world = World(7, seed=4)
+    world = World(Scenario(nodes=7), seed=4)
     world.attack({5: silent(scale=1.0, seed=1), 6: garbage(scale=1.0, seed=1)})
     done = await run(world, manifest(world, 5))
     mute, noisy = (world.nodes[i].signer.peer_id for i in (5, 6))
@@ -128,29 +127,27 @@ PHASES = (
 
 @pytest.mark.parametrize("phase", PHASES)
 async def test_a_node_killed_in_any_phase_comes_back_and_contributes(phase: str) -> None:
-    world = World(5, seed=5)
-    async with asyncio.TaskGroup() as group:
+    world = World(Scenario(nodes=5), seed=5)
+    async with world:
         for index in range(5):
-            await world.start(group, index)
+            await world.start(index)
         await world.submit(manifest(world, 12), {})
         # Electors lead in the order of their ids, so one of five rounds is led by node 2.
         world.kill_at(2, phase, from_round=3)
         await until(world, 6)
         assert world.nodes[2].daemon is None, "the failpoint was never reached"
-        await world.start(group, 2)
+        await world.start(2)
         done = await until_done(world)
         assert len({job.state_root for job in done}) == 1
         assert "equivocation" not in {reason for job in done for reason in job.refusals}
         assert all(job.used == 5 for job in done), "it did not contribute again"
-        for index in range(5):
-            await world.crash(index)
 
 
 async def test_a_workload_that_dies_fails_its_job_and_not_the_node() -> None:
-    world = World(5, seed=11)
-    async with asyncio.TaskGroup() as group:
+    world = World(Scenario(nodes=5), seed=11)
+    async with world:
         for index in range(5):
-            await world.start(group, index)
+            await world.start(index)
         await world.submit(manifest(world, 8), {})
         await until(world, 2)
         (worker,) = world.nodes[2].compute.workers
@@ -162,12 +159,10 @@ async def test_a_workload_that_dies_fails_its_job_and_not_the_node() -> None:
         daemon = world.nodes[2].daemon
         assert daemon is not None
         assert "closed" in daemon.list_jobs()[0].reason
-        for index in range(5):
-            await world.crash(index)
 
 
 async def test_a_node_that_lost_its_slot_log_follows_and_signs_nothing() -> None:
-    world = World(5, seed=9)
+    world = World(Scenario(nodes=5), seed=9)
     world.nodes[3].slots_lost = True
     done = await run(world, manifest(world, 5))
     lost = world.nodes[3].signer.peer_id
@@ -176,10 +171,10 @@ async def test_a_node_that_lost_its_slot_log_follows_and_signs_nothing() -> None
 
 
 async def test_claims_to_be_ahead_delay_nobody() -> None:
-    world = World(5, seed=10)
-    async with asyncio.TaskGroup() as group:
+    world = World(Scenario(nodes=5), seed=10)
+    async with world:
         for index in range(5):
-            await world.start(group, index)
+            await world.start(index)
         await world.submit(manifest(world, 8), {})
         await until(world, 1)
         liar = world.nodes[4].daemon
@@ -190,7 +185,7 @@ async def test_claims_to_be_ahead_delay_nobody() -> None:
             return b""
 
         # The liar says to everybody that it is far ahead, and never proves it.
-        (runner,) = liar._jobs.runners
+        (runner,) = liar.runners
         assert runner.replica is not None
         runner.on_message = lambda *_: Ack(10**9, Digest(bytes(32)))
         runner.replica.shelf.chain = hang
@@ -200,34 +195,30 @@ async def test_claims_to_be_ahead_delay_nobody() -> None:
                 await asyncio.sleep(0.1)
         # Waiting for each proof would cost call_s_max (10 s) a round.
         assert asyncio.get_running_loop().time() - started < 40
-        for index in range(5):
-            await world.crash(index)
 
 
 async def test_a_swarm_that_is_killed_as_a_whole_goes_on_where_it_was() -> None:
-    world = World(4, seed=6)
-    async with asyncio.TaskGroup() as group:
+    world = World(Scenario(nodes=4), seed=6)
+    async with world:
         for index in range(4):
-            await world.start(group, index)
+            await world.start(index)
         await world.submit(manifest(world, 10), {})
         await until(world, 4)
         before = max(job.round for job in jobs(world))
         for index in range(4):
             await world.crash(index)
         for index in range(4):
-            await world.start(group, index)
+            await world.start(index)
         done = await until_done(world)
         assert before > 4
         assert len({job.state_root for job in done}) == 1
-        for index in range(4):
-            await world.crash(index)
 
 
 async def test_a_minority_pauses_and_catches_up_after_healing() -> None:
-    world = World(7, seed=7, link=LinkModel(latency_s=0.02, jitter_s=0.01))
-    async with asyncio.TaskGroup() as group:
+    world = World(Scenario(nodes=7, link=LinkSection(latency_s=0.02, jitter_s=0.01)), seed=7)
+    async with world:
         for index in range(7):
-            await world.start(group, index)
+            await world.start(index)
         await world.submit(manifest(world, 16), {})
         await until(world, 2)
         ids = [node.signer.peer_id for node in world.nodes]
@@ -238,14 +229,12 @@ async def test_a_minority_pauses_and_catches_up_after_healing() -> None:
         world.network.heal()
         done = await until_done(world)
         assert len({job.state_root for job in done}) == 1
-        for index in range(7):
-            await world.crash(index)
 
 
 async def test_the_same_seed_gives_the_same_states() -> None:
     roots = []
     for _ in range(2):
-        world = World(4, seed=8, link=LinkModel(latency_s=0.01, jitter_s=0.01))
+        world = World(Scenario(nodes=4, link=LinkSection(latency_s=0.01, jitter_s=0.01)), seed=8)
         roots.append({job.state_root for job in await run(world, manifest(world, 4))})
     assert roots[0] == roots[1]
     assert np.size(list(roots[0])) == 1

@@ -1,0 +1,123 @@
+"""Runs one scenario from one seed: faults, then healing, under invariants all the time."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from simulator.faults import FaultPlayer
+from simulator.hub import Hub, Watcher
+from simulator.invariants import Invariants, Violation
+from simulator.loop import Deadlock, run
+from simulator.scenario import Scenario
+from simulator.seeds import rng
+from simulator.trace import Trace
+from simulator.world import World
+
+POLL_S = 0.1
+"""Virtual pause between two looks at whether a run is over."""
+
+
+@dataclass
+class Outcome:
+    """What a run showed; the fields of ``artel sim run --json``."""
+
+    scenario: str
+    seed: int
+    ok: bool = False
+    violations: list[Violation] = field(default_factory=list)
+    rounds: int = 0
+    """Rounds that every honest node has certified."""
+    virtual_s: float = 0.0
+    wall_s: float = 0.0
+    events: int = 0
+    trace_digest: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Worst of each metric over the honest nodes."""
+    bans: Mapping[str, str] = field(default_factory=dict)
+    """Node -> reason."""
+    recovery_virtual_s: float | None = None
+    """From the end of the last fault until every honest node has a new round."""
+
+
+def run_scenario(
+    scenario: Scenario,
+    seed: int,
+    *,
+    trace: TextIO | None = None,
+    watchers: Sequence[Callable[[World], Watcher]] = (),
+) -> Outcome:
+    """Run to the end and check everything.
+
+    Args:
+        scenario: what happens.
+        seed: of every draw.
+        trace: gets the readable trace.
+        watchers: makers of more watchers, for progress and reports.
+    """
+    outcome = Outcome(scenario.name, seed)
+    ties = rng(seed, "ties") if scenario.shuffle_ties else None
+    started = time.perf_counter()
+    run(_run(scenario, seed, outcome, trace, watchers), tie_rng=ties)
+    outcome.wall_s = time.perf_counter() - started
+    outcome.ok = not outcome.violations
+    return outcome
+
+
+async def _run(
+    scenario: Scenario,
+    seed: int,
+    outcome: Outcome,
+    out: TextIO | None,
+    watchers: Sequence[Callable[[World], Watcher]],
+) -> None:
+    hub = Hub()
+    world = World(scenario, seed, hub)
+    trace = Trace({node.peer: node.name for node in world.nodes}, out)
+    invariants = Invariants(world)
+    hub.watchers += [trace, invariants, *(make(world) for make in watchers)]
+    player = FaultPlayer(world)
+    async with world:
+        for node in world.nodes:
+            if node.index not in player.late:
+                await world.start(node.index)
+        await world.submit()
+        try:
+            async with asyncio.timeout(scenario.limit_s), asyncio.TaskGroup() as group:
+                group.create_task(player.run())
+                group.create_task(_until_done(world))
+        except TimeoutError:
+            text = f"the job did not end within {scenario.limit_s:g} virtual seconds"
+            outcome.violations.append(Violation(world.now(), "liveness", text))
+        invariants.finish(world.now())
+        outcome.virtual_s = world.now()
+        outcome.metrics = _worst_metrics(world)
+        outcome.rounds = min(
+            (r.head.round for n in world.honest if n.daemon for r in n.daemon.runners), default=0
+        )
+    outcome.violations += invariants.violations
+    outcome.events, outcome.trace_digest = trace.events, trace.digest
+
+
+async def _until_done(world: World) -> None:
+    while not all(_is_done(world, n.index) for n in world.honest):
+        await asyncio.sleep(POLL_S)
+
+
+def _is_done(world: World, index: int) -> bool:
+    daemon = world.nodes[index].daemon
+    jobs = daemon.list_jobs() if daemon else ()
+    return bool(jobs) and jobs[0].state == "done"
+
+
+def _worst_metrics(world: World) -> dict[str, float]:
+    worst: dict[str, float] = {}
+    for node in world.honest:
+        for runner in node.daemon.runners if node.daemon else ():
+            for name, value in runner.progress.metrics.items():
+                worst[name] = max(worst.get(name, value), value)
+    return worst
+
+
+__all__ = ["Deadlock", "Outcome", "run_scenario"]

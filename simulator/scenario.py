@@ -1,0 +1,204 @@
+"""A scenario: who takes part in which world, what goes wrong, and who lies. TOML -> frozen models.
+
+Named ones lie in ``simulator/scenarios/``; ``simulator.generate`` draws them from seeds. Node
+numbers: electors are 0 to nodes-1, followers come after them.
+"""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from node.config import Many, Settings, build, read_toml
+from node.errors import ConfigError
+from node.types import ELECTORS_MAX
+
+Seconds = Annotated[float, Field(strict=False, ge=0.0, le=1e7)]
+Rate = Annotated[float, Field(strict=False, ge=0.0, le=1.0)]
+Bandwidth = Annotated[float, Field(strict=False, ge=1e3)]
+Who = Many[int] | Literal["leader", "reducers", "third", "minority", "liars", "all"]
+"""Node numbers, or a role: ``leader`` of the round in progress (the one the fault falls in);
+``reducers``: the first f of the first part's order; ``third``: the last ⌊n/3⌋ honest electors;
+``minority``: the last f electors; ``liars``: all attackers."""
+
+
+class LinkSection(Settings):
+    """How bytes travel between two hosts, each direction on its own."""
+
+    latency_s: Seconds = 0.02
+    jitter_s: Seconds = 0.0
+    """Largest uniform addition to the latency."""
+    tail: Annotated[float, Field(strict=False, ge=0.0, le=3.0)] = 0.0
+    """Sigma of a log-normal factor on the latency: 0 none, 0.5 a bad WAN."""
+    stream_bytes_per_s: Bandwidth = 1e12
+    """Rate of one stream."""
+    loss_rate: Rate = 0.0
+    """Chance that a request or reply is silent for good."""
+    duplicate_rate: Rate = 0.0
+    """Chance that a request is handled twice."""
+    reset_per_s: Annotated[float, Field(strict=False, ge=0.0, le=10.0)] = 0.0
+    """Rate of stream resets in mid-stream, per pair of hosts that talk."""
+
+
+class HostSection(Settings):
+    """What is special about some hosts. Later sections win."""
+
+    nodes: Who = "all"
+    up_bytes_per_s: Bandwidth = 1e12
+    down_bytes_per_s: Bandwidth = 1e12
+    """Access line, shared by all streams of the host, with queueing."""
+    nat: Literal["open", "cone", "symmetric"] = "open"
+    """Who can dial it: ``open`` everybody; ``cone`` whoever it has dialled or a non-symmetric
+    peer that hole-punches; ``symmetric`` only open ones, by being dialled from it."""
+    slowness: Annotated[float, Field(strict=False, gt=0.0, le=1e4)] = 1.0
+    """Factor on compute cost: 1 an ordinary host."""
+    straggle_rate: Rate = 0.0
+    """Chance that a round's training takes ten times as long."""
+    clock_skew_s: Annotated[float, Field(strict=False, ge=-1e7, le=1e7)] = 0.0
+    clock_drift: Annotated[float, Field(strict=False, ge=-0.1, le=0.1)] = 0.0
+    """Seconds of wall clock gained per second."""
+    fsync_s: Seconds = 0.0
+    disk_bytes: int = Field(default=1 << 40, ge=1024)
+    """Size of the disk: writes above it fail."""
+
+
+class FaultSection(Settings):
+    """One fault. It begins at ``at_s``, or when ``round`` (and ``phase``) is reached first by a
+    target, and ends ``for_s`` later; 0: never ends by itself (the healing phase ends it).
+    """
+
+    kind: Literal[
+        "crash", "partition", "cut", "link", "slow", "clock", "disk_full", "lose_slots",
+        "lose_disk", "reset", "dht", "churn", "late", "leave"
+    ]  # fmt: skip
+    nodes: Who = "all"
+    at_s: Seconds | None = None
+    round: int | None = Field(default=None, ge=1)
+    phase: str = Field(default="", pattern=r"^[a-z]{0,16}\z")
+    for_s: Seconds = 0.0
+    every_s: Seconds = 0.0
+    """Mean pause between two events of ``churn`` per node (exponential)."""
+    others: Who = "all"
+    """``cut``, ``link``, ``reset``: the other ends, from ``nodes`` to ``others``."""
+    both: bool = True
+    """``cut``: both directions."""
+    link: LinkSection | None = None
+    """``link``: the model that replaces the default."""
+    factor: Annotated[float, Field(strict=False, gt=0.0, le=1e6)] = 10.0
+    """``slow``: slowness; ``clock``: seconds of jump."""
+    dht: Literal["stale", "missing", "withheld", "rolled_back", "conflicting"] = "stale"
+    rate: Rate = 1.0
+
+
+class AttackSection(Settings):
+    """Some electors lie. ``artel.attacks`` names the classes."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}\z")
+    nodes: Many[int] = Field(default=())
+    """Electors; empty: the last f."""
+    scale: Annotated[float, Field(strict=False, ge=0.0, le=1e9)] = 1.0
+
+
+class ExpectSection(Settings):
+    """What this scenario promises beyond the invariants that always hold."""
+
+    loss_max: Annotated[float, Field(strict=False, gt=0.0)] | None = None
+    """Bound on the last ``loss`` of every honest node."""
+    recovery_s_max: Seconds = 600.0
+    """Virtual time from the end of the last fault until every honest node has a new round."""
+    rounds_min: int = Field(default=0, ge=0)
+    """Certified, not skipped rounds."""
+    finish: bool = True
+    """The job ends at every honest node."""
+
+
+class Scenario(Settings):
+    """Everything about a run but its seed."""
+
+    name: str = Field(default="unnamed", pattern=r"^[a-z0-9_-]{1,64}\z")
+    about: str = Field(default="", max_length=300)
+    """One sentence for ``artel sim scenarios``."""
+    nodes: int = Field(default=5, ge=1, le=ELECTORS_MAX)
+    """Electors."""
+    followers: int = Field(default=0, ge=0, le=2000)
+    """Nodes that follow the job without a vote."""
+    rounds: int = Field(default=10, ge=1, le=100_000)
+    limit_s: Seconds = 7200.0
+    """Virtual time after which the run is given up."""
+    shuffle_ties: bool = False
+    """Shuffle what happens at the same instant, by the seed."""
+    framed: bool = True
+    """Real framing and stream code on every hop; False: whole messages, for large worlds."""
+    signer: Literal["keyed", "ed25519"] = "keyed"
+    memo: bool = True
+    """Share pure results between the daemons of the world by content hash."""
+    job: dict[str, Any] = Field(default_factory=dict)
+    """Tables of the job file: ``workload_name``, ``workload``, ``round``, ``exchange``,
+    ``outer``. The rest is filled in."""
+    link: LinkSection = LinkSection()
+    hosts: Many[HostSection] = ()
+    faults: Many[FaultSection] = ()
+    attacks: Many[AttackSection] = ()
+    expect: ExpectSection = ExpectSection()
+
+    @property
+    def f(self) -> int:
+        """Liars that the electorate survives."""
+        return (self.nodes - 1) // 3
+
+    @property
+    def liars(self) -> dict[int, AttackSection]:
+        """Elector -> its attack."""
+        found: dict[int, AttackSection] = {}
+        for attack in self.attacks:
+            for node in attack.nodes or range(self.nodes - self.f, self.nodes):
+                found[node] = attack
+        return found
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Scenario":
+        total = self.nodes + self.followers
+        who = [s.nodes for s in self.hosts] + [s.nodes for s in self.faults]
+        named = [n for nodes in who if not isinstance(nodes, str) for n in nodes]
+        if bad := sorted({n for n in named if not 0 <= n < total}):
+            raise ValueError(f"there are nodes 0 to {total - 1}, not {bad}")
+        if bad := sorted(n for n in self.liars if not 0 <= n < self.nodes):
+            raise ValueError(f"attackers are electors, 0 to {self.nodes - 1}, not {bad}")
+        return self
+
+
+SCENARIOS = files("simulator") / "scenarios"
+
+
+def scenario_names() -> list[str]:
+    """The named scenarios, sorted."""
+    return sorted(
+        f.name.removesuffix(".toml") for f in SCENARIOS.iterdir() if f.name.endswith(".toml")
+    )
+
+
+def load_scenario(name_or_path: str, overrides: dict[str, str] | None = None) -> Scenario:
+    """A named scenario, or a TOML file's.
+
+    Args:
+        name_or_path: as in ``artel sim run``.
+        overrides: ``link.loss_rate`` -> text, as ``--set`` gives it.
+
+    Raises:
+        ConfigError: no such scenario, or what is wrong in it.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".toml" or "/" in name_or_path:
+        try:
+            text = path.read_text()
+        except OSError as error:
+            raise ConfigError(f"the scenario {name_or_path} cannot be read: {error}") from error
+        name = path.stem
+    elif name_or_path in scenario_names():
+        text, name = (SCENARIOS / f"{name_or_path}.toml").read_text(), name_or_path
+    else:
+        known = ", ".join(scenario_names())
+        raise ConfigError(f"there is no scenario {name_or_path!r}; there are: {known}")
+    tables = read_toml(text, overrides or {}, name)
+    return build(Scenario, {"name": name} | tables, name)

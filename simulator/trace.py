@@ -1,0 +1,77 @@
+"""The trace of a run: one line for each thing that happened, and the digest over all of them.
+
+The same seed gives the same bytes, on every machine with the same lock file and under every
+``PYTHONHASHSEED``; two traces are compared with ``diff``.
+"""
+
+from collections.abc import Mapping
+from typing import TextIO
+
+from blake3 import blake3
+
+from node.types import PeerId
+from simulator.hub import Watcher
+
+
+class Trace(Watcher):
+    """Counts, hashes and, if asked, writes what happens.
+
+    Args:
+        names: peer id -> short name.
+        out: gets the lines; None: only the digest is kept.
+    """
+
+    def __init__(self, names: Mapping[PeerId, str], out: TextIO | None = None) -> None:
+        self._names = names
+        self._out = out
+        self._hash = blake3()
+        self.events = 0
+        """Lines so far."""
+
+    @property
+    def digest(self) -> str:
+        """Hash of all lines, 32 hex digits."""
+        return self._hash.hexdigest(length=16)
+
+    def life(self, at_s: float, node: int, what: str) -> None:
+        """A line."""
+        self._line(at_s, f"node-{node} {what}")
+
+    def sent(self, at_s: float, source: PeerId, target: PeerId, method: str, data: bytes) -> None:
+        """A line with the hash of the bytes."""
+        self._message(at_s, "->", source, target, method, data)
+
+    def arrived(
+        self, at_s: float, source: PeerId, target: PeerId, method: str, data: bytes
+    ) -> None:
+        """A line with the hash of the bytes."""
+        self._message(at_s, "=>", source, target, method, data)
+
+    def phase(self, at_s: float, node: int, phase: str, round_: int) -> None:
+        """A line."""
+        self._line(at_s, f"node-{node} round {round_} {phase}")
+
+    def event(self, at_s: float, node: int, event: str, fields: Mapping[str, object]) -> None:
+        """A line with all fields."""
+        shown = " ".join(f"{key}={fields[key]}" for key in sorted(fields))
+        for peer, name in self._names.items():
+            shown = shown.replace(peer, name)
+        self._line(at_s, f"node-{node} {event} {shown}")
+
+    def fault(self, at_s: float, what: str) -> None:
+        """A line."""
+        self._line(at_s, f"fault {what}")
+
+    def _message(
+        self, at_s: float, arrow: str, source: PeerId, target: PeerId, method: str, data: bytes
+    ) -> None:
+        there, back = self._names.get(source, source), self._names.get(target, target)
+        hash_ = blake3(data).hexdigest(length=6)
+        self._line(at_s, f"{there} {arrow} {back} {method} {len(data)} B {hash_}")
+
+    def _line(self, at_s: float, text: str) -> None:
+        line = f"{at_s:.6f} {text}\n"
+        self.events += 1
+        self._hash.update(line.encode())
+        if self._out is not None:
+            self._out.write(line)
