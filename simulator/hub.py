@@ -40,27 +40,33 @@ class Hub(Watcher):
         self.watchers = list(watchers)
 
     def life(self, at_s: float, node: int, what: str) -> None:
+        """Tell all."""
         for watcher in self.watchers:
             watcher.life(at_s, node, what)
 
     def sent(self, at_s: float, source: PeerId, target: PeerId, method: str, data: bytes) -> None:
+        """Tell all."""
         for watcher in self.watchers:
             watcher.sent(at_s, source, target, method, data)
 
     def arrived(
         self, at_s: float, source: PeerId, target: PeerId, method: str, data: bytes
     ) -> None:
+        """Tell all."""
         for watcher in self.watchers:
             watcher.arrived(at_s, source, target, method, data)
 
     def phase(self, at_s: float, node: int, phase: str, round_: int) -> None:
+        """Tell all."""
         for watcher in self.watchers:
             watcher.phase(at_s, node, phase, round_)
 
     def event(self, at_s: float, node: int, event: str, fields: Mapping[str, object]) -> None:
+        """Tell all."""
         for watcher in self.watchers:
             watcher.event(at_s, node, event, fields)
 
     def fault(self, at_s: float, what: str) -> None:
+        """Tell all."""
         for watcher in self.watchers:
             watcher.fault(at_s, what)

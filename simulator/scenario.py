@@ -64,8 +64,9 @@ class HostSection(Settings):
 
 
 class FaultSection(Settings):
-    """One fault. It begins at ``at_s``, or when ``round`` (and ``phase``) is reached first by a
-    target, and ends ``for_s`` later; 0: never ends by itself (the healing phase ends it).
+    """One fault: at ``at_s``, or when ``round`` (and ``phase``) is first reached by a target.
+
+    It ends ``for_s`` later; 0: never by itself, the healing at the end does it.
     """
 
     kind: Literal[
