@@ -5,6 +5,8 @@ sub-processes do not exist here; reaching for one is an error, not a silent real
 """
 
 import asyncio
+import gc
+import heapq
 import itertools
 from collections.abc import Callable, Coroutine
 from contextvars import Context
@@ -18,6 +20,10 @@ T = TypeVar("T")
 # in use: at one year (3e7 s) that is 3.7e-9 s, and with a finer resolution a timer never fires.
 CLOCK_RESOLUTION_S = 1e-6
 DEADLOCK_TASKS_SHOWN = 20
+CANCELLED_TIMERS_MAX = 1000
+"""Cancelled timers are dropped once they are more than this, and more than half of all."""
+GARBAGE_ALLOCATIONS = 100_000
+"""Pause of the cycle collector while a world runs: it looks at every daemon each time."""
 
 
 class Deadlock(RuntimeError):
@@ -31,32 +37,10 @@ class NumberedTask(asyncio.Task[Any]):
     which they are cancelled or returned follows memory addresses and differs from run to run.
     """
 
-    def __init__(self, *args: Any, number: int, **kwargs: Any) -> None:
-        self._number = number  # first: the base class puts the task into a set
-        super().__init__(*args, **kwargs)
+    _number: int
 
     def __hash__(self) -> int:
         return self._number
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-
-class _Clock:
-    """Stands where the loop keeps its selector: it selects nothing, and waiting moves time."""
-
-    def __init__(self, on_deadlock: Callable[[], NoReturn], on_turn: Callable[[], None]) -> None:
-        self.now = 0.0
-        self._on_deadlock = on_deadlock
-        self._on_turn = on_turn
-
-    def select(self, timeout: float | None) -> list[Any]:
-        if timeout is None:
-            self._on_deadlock()
-        if timeout > 0:
-            self.now += timeout
-        self._on_turn()
-        return []
 
 
 class VirtualTimeLoop(asyncio.BaseEventLoop):
@@ -67,24 +51,88 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
             keeps first come, first served: readable traces.
     """
 
-    # asyncio keeps both under these names; BaseEventLoop offers no public place for them.
-    _clock_resolution: float
+    # asyncio keeps these under these names; BaseEventLoop offers no public place for them.
     _ready: Any
+    _stopping: bool
+    _check_closed: Callable[[], None]
 
     def __init__(self, tie_rng: np.random.Generator | None = None) -> None:
         super().__init__()
+        self._now = 0.0
         self._tie_rng = tie_rng
-        self._selector = _Clock(self._raise_deadlock, self._shuffle_ties)
-        self._clock_resolution = CLOCK_RESOLUTION_S
         self._numbers = itertools.count(1)
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        """A heap: by time, then first come, first served."""
+        self._timers_cancelled = 0
         self.failures: list[BaseException] = []
         """Exceptions that nobody awaited, in order; ``run`` raises the first."""
-        self.set_task_factory(self._new_task)  # type: ignore[arg-type]
         self.set_exception_handler(self._keep_failure)
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
-        return self._selector.now
+        return self._now
+
+    # What every event passes through: as BaseEventLoop, without what only threads, sockets and
+    # real time need.
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Call back in the next turn."""
+        self._check_closed()
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        """Call back at a virtual time."""
+        self._check_closed()
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer._scheduled = True  # type: ignore[attr-defined]
+        heapq.heappush(self._timers, (when, next(self._numbers), timer))
+        return timer
+
+    def create_task(  # type: ignore[override]
+        self, coro: Coroutine[Any, Any, T], *, name: Any = None, context: Context | None = None
+    ) -> "asyncio.Task[T]":
+        """A task that hashes by its number."""
+        self._check_closed()
+        task = NumberedTask.__new__(NumberedTask)
+        task._number = next(self._numbers)  # first: the base class puts the task into a set
+        asyncio.Task.__init__(task, coro, loop=self, name=name, context=context)
+        return task
+
+    def _timer_handle_cancelled(self, handle: Any) -> None:
+        if handle._scheduled:
+            self._timers_cancelled += 1
+
+    def _run_once(self) -> None:
+        """One turn: what is ready now; if nothing is, time moves to the next timer."""
+        timers, ready = self._timers, self._ready
+        if self._timers_cancelled > max(CANCELLED_TIMERS_MAX, len(timers) // 2):
+            timers[:] = [entry for entry in timers if not entry[2].cancelled()]
+            heapq.heapify(timers)
+            self._timers_cancelled = 0
+        while timers and timers[0][2].cancelled():
+            heapq.heappop(timers)
+            self._timers_cancelled -= 1
+        if not ready and not self._stopping:
+            if not timers:
+                self._raise_deadlock()
+            self._now = max(self._now, timers[0][0])
+        self._shuffle_ties()
+        due = self._now + CLOCK_RESOLUTION_S
+        while timers and timers[0][0] < due:
+            timer: Any = heapq.heappop(timers)[2]
+            timer._scheduled = False
+            self._timers_cancelled -= timer.cancelled()
+            ready.append(timer)
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
 
     def run_in_executor(  # type: ignore[override]
         self, executor: Any, func: Any, *args: Any
@@ -95,15 +143,6 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
             RuntimeError: Always.
         """
         raise RuntimeError("threads are not simulated; use the Compute port")
-
-    def _new_task(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        coro: Coroutine[Any, Any, T],
-        context: Context | None = None,
-        **kwargs: Any,
-    ) -> "asyncio.Task[T]":
-        return NumberedTask(coro, loop=loop, context=context, number=next(self._numbers), **kwargs)
 
     def _keep_failure(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -123,9 +162,6 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
             self._ready.clear()
             self._ready.extend(handles[i] for i in self._tie_rng.permutation(len(handles)))
 
-    def _process_events(self, event_list: list[Any]) -> None:
-        """Nothing: there are no file descriptors."""
-
     def _write_to_self(self) -> None:
         """Nothing: no other thread may wake this loop."""
 
@@ -138,8 +174,13 @@ def run(main: Coroutine[Any, Any, T], *, tie_rng: np.random.Generator | None = N
         BaseException: What ``main`` raised, or the first exception of a task nobody awaited.
     """
     loop = VirtualTimeLoop(tie_rng)
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        result = runner.run(main)
+    thresholds = gc.get_threshold()
+    gc.set_threshold(GARBAGE_ALLOCATIONS, *thresholds[1:])
+    try:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            result = runner.run(main)
+    finally:
+        gc.set_threshold(*thresholds)
     if loop.failures:
         raise loop.failures[0]
     return result
