@@ -4,6 +4,8 @@ Named ones lie in ``simulator/scenarios/``; ``simulator.generate`` draws them fr
 numbers: electors are 0 to nodes-1, followers come after them.
 """
 
+import json
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -64,9 +66,9 @@ class HostSection(Settings):
 
 
 class FaultSection(Settings):
-    """One fault: at ``at_s``, or when ``round`` (and ``phase``) is first reached by a target.
+    """One fault: at ``at_s``, or when an honest node first reaches ``round`` (and ``phase``).
 
-    It ends ``for_s`` later; 0: never by itself, the healing at the end does it.
+    It ends ``for_s`` later; 0: when all others are done, or after ``Scenario.heal_s``.
     """
 
     kind: Literal[
@@ -79,7 +81,12 @@ class FaultSection(Settings):
     phase: str = Field(default="", pattern=r"^[a-z]{0,16}\z")
     for_s: Seconds = 0.0
     every_s: Seconds = 0.0
-    """Mean pause between two events of ``churn`` per node (exponential)."""
+    """``churn``: mean time that a node stays (exponential); ``reset``: pause between two, 0: one
+    reset."""
+    down_s: Seconds = 2.0
+    """``churn``: mean time that a node is away (exponential)."""
+    at_most: int = Field(default=0, ge=0, le=ELECTORS_MAX)
+    """``churn``: most electors that are away at once; 0: f."""
     others: Who = "all"
     """``cut``, ``link``, ``reset``: the other ends, from ``nodes`` to ``others``."""
     both: bool = True
@@ -87,7 +94,9 @@ class FaultSection(Settings):
     link: LinkSection | None = None
     """``link``: the model that replaces the default."""
     factor: Annotated[float, Field(strict=False, gt=0.0, le=1e6)] = 10.0
-    """``slow``: slowness; ``clock``: seconds of jump."""
+    """``slow``: slowness."""
+    jump_s: Annotated[float, Field(strict=False, ge=-1e7, le=1e7)] = 60.0
+    """``clock``: how far the clock jumps; back again at the end, if ``for_s`` is given."""
     dht: Literal["stale", "missing", "withheld", "rolled_back", "conflicting"] = "stale"
     rate: Rate = 1.0
 
@@ -125,6 +134,8 @@ class Scenario(Settings):
     followers: int = Field(default=0, ge=0, le=2000)
     """Nodes that follow the job without a vote."""
     rounds: int = Field(default=10, ge=1, le=100_000)
+    heal_s: Seconds = 60.0
+    """Longest life of a fault without ``for_s``: then all is healed."""
     limit_s: Seconds = 7200.0
     """Virtual time after which the run is given up."""
     shuffle_ties: bool = False
@@ -203,3 +214,42 @@ def load_scenario(name_or_path: str, overrides: dict[str, str] | None = None) ->
         raise ConfigError(f"there is no scenario {name_or_path!r}; there are: {known}")
     tables = read_toml(text, overrides or {}, name)
     return build(Scenario, {"name": name} | tables, name)
+
+
+def to_toml(scenario: Scenario) -> str:
+    """The scenario as a file that ``load_scenario`` reads; defaults are left out."""
+    return "\n".join(_lines("", scenario.model_dump(exclude_defaults=True))) + "\n"
+
+
+def _lines(path: str, table: Mapping[str, Any]) -> list[str]:
+    """A table's own keys, then the tables inside it."""
+    own, inner = [], []
+    for key, value in table.items():
+        name = f"{path}.{key}" if path else key
+        if isinstance(value, Mapping):
+            inner += ["", f"[{name}]", *_lines(name, value)]
+        elif isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
+            for item in value:
+                inner += ["", f"[[{name}]]", *_lines(name, item)]
+        else:
+            own.append(f"{key} = {toml_value(value)}")
+    return own + inner
+
+
+def toml_value(value: object) -> str:
+    """A value as TOML writes it; tables inline.
+
+    Raises:
+        ValueError: TOML has no such value.
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(toml_value, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{k} = {toml_value(v)}" for k, v in value.items()) + "}"
+    raise ValueError(f"TOML has no {type(value).__name__}")

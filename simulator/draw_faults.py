@@ -1,0 +1,189 @@
+"""Draws the faults of a scenario: which, whom, and when in the run they fall.
+
+A fault may take the quorum away, since it always ends; what stays for good (a node whose slot log
+is gone signs nothing any more) is kept within what the liars leave of f.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from simulator.draws import log_uniform, one, some, uniform, weighted
+from simulator.scenario import FaultSection, LinkSection
+
+FAULTS_MAX = 4
+PHASES = (
+    "train", "commit", "have", "list", "scatter", "screen", "plan", "reduce", "propose",
+    "prepare", "vote", "certified",
+)  # fmt: skip
+"""Steps of a round in which a node may die."""
+KINDS = {
+    "crash": 5, "partition": 3, "cut": 3, "link": 2, "slow": 2, "clock": 2, "disk_full": 1,
+    "lose_slots": 2, "lose_disk": 1, "reset": 2, "dht": 2, "churn": 2, "late": 2, "leave": 1,
+}  # fmt: skip
+"""Kind -> weight."""
+DHT_KINDS = ("stale", "missing", "withheld", "rolled_back", "conflicting")
+
+Fields = dict[str, object]
+
+
+@dataclass
+class FaultPlan:
+    """What the draws of one scenario must respect."""
+
+    nodes: int
+    followers: int
+    rounds: int
+    round_s: float
+    """Expected length of a calm round, in virtual seconds."""
+    liars: tuple[int, ...]
+    spare: int
+    """Electors that may still be lost for good; draws use it up."""
+
+    @property
+    def honest(self) -> list[int]:
+        """Honest electors."""
+        return [i for i in range(self.nodes) if i not in self.liars]
+
+    @property
+    def everybody(self) -> list[int]:
+        """Honest electors and followers."""
+        return self.honest + list(range(self.nodes, self.nodes + self.followers))
+
+
+def draw_faults(draws: np.random.Generator, plan: FaultPlan) -> tuple[FaultSection, ...]:
+    """0 to FAULTS_MAX faults that fall into the run."""
+    found = []
+    for _ in range(int(draws.integers(0, FAULTS_MAX + 1))):
+        kind = weighted(draws, KINDS)
+        fields = _MAKERS[kind](draws, plan)
+        if fields is not None:
+            found.append(FaultSection.model_validate({"kind": kind} | fields))
+    return tuple(found)
+
+
+def _when(draws: np.random.Generator, plan: FaultPlan) -> Fields:
+    """A round or a time at which the job still runs."""
+    if draws.random() < 0.6:
+        return {"round": int(draws.integers(1, max(2, plan.rounds - 2)))}
+    return {"at_s": round(uniform(draws, 0.1, 0.6) * plan.rounds * plan.round_s, 3)}
+
+
+def _long(draws: np.random.Generator, most_s: float = 30.0) -> Fields:
+    return {"for_s": log_uniform(draws, 0.3, most_s)}
+
+
+def _crash(draws: np.random.Generator, plan: FaultPlan) -> Fields:
+    fields = _when(draws, plan) | _long(draws)
+    chosen = draws.random()
+    if "round" in fields and chosen < 0.6:
+        fields["phase"] = one(draws, PHASES)
+    if chosen < 0.2:
+        return fields | {"nodes": one(draws, ("leader", "reducers"))}
+    if chosen > 0.9:
+        return fields | {"nodes": "all"}
+    return fields | {"nodes": some(draws, plan.everybody, max(1, plan.nodes // 3))}
+
+
+def _partition(draws: np.random.Generator, plan: FaultPlan) -> Fields:
+    everybody = list(range(plan.nodes + plan.followers))
+    return _when(draws, plan) | _long(draws) | {"nodes": some(draws, everybody, plan.nodes - 1)}
+
+
+def _cut(draws: np.random.Generator, plan: FaultPlan) -> Fields:
+    everybody = list(range(plan.nodes + plan.followers))
+    return (
+        _when(draws, plan)
+        | _long(draws)
+        | {
+            "nodes": some(draws, everybody, plan.nodes // 2),
+            "others": some(draws, everybody, plan.nodes - 1),
+            "both": bool(draws.random() < 0.4),
+        }
+    )
+
+
+def _link(draws: np.random.Generator, plan: FaultPlan) -> Fields:
+    link = LinkSection(
+        latency_s=uniform(draws, 0.05, 0.5),
+        jitter_s=uniform(draws, 0.0, 0.2),
+        tail=uniform(draws, 0.0, 0.8),
+        loss_rate=uniform(draws, 0.0, 0.2),
+        duplicate_rate=uniform(draws, 0.0, 0.2),
+    )
+    who = some(draws, list(range(plan.nodes)), plan.nodes // 2)
+    return _when(draws, plan) | _long(draws) | {"nodes": who, "link": link.model_dump()}
+
+
+def _slow(draws: np.random.Generator, plan: FaultPlan) -> Fields:
+    factor = log_uniform(draws, 2.0, 50.0)
+    who = some(draws, plan.honest, max(1, plan.nodes // 3))
+    return _when(draws, plan) | _long(draws) | {"nodes": who, "factor": factor}
+
+
+def _clock(draws: np.random.Generator, plan: FaultPlan) -> Fields:
+    jump = uniform(draws, -200, 200)
+    return _when(draws, plan) | {"nodes": some(draws, plan.everybody, plan.nodes), "jump_s": jump}
+
+
+def _disk_full(draws: np.random.Generator, plan: FaultPlan) -> Fields:
+    who = some(draws, plan.everybody, max(1, (plan.nodes - 1) // 3))
+    return _when(draws, plan) | _long(draws, 10.0) | {"nodes": who}
+
+
+def _lose(draws: np.random.Generator, plan: FaultPlan) -> Fields | None:
+    """A disk's loss: an elector never signs again, so it is taken off what may still be lost."""
+    if plan.spare < 1:
+        return None
+    who = some(draws, plan.honest, plan.spare)
+    plan.spare -= len(who)
+    return _when(draws, plan) | _long(draws, 10.0) | {"nodes": who}
+
+
+def _reset(draws: np.random.Generator, plan: FaultPlan) -> Fields:
+    who = some(draws, list(range(plan.nodes)), plan.nodes)
+    every = uniform(draws, 0.2, 2.0)
+    return _when(draws, plan) | _long(draws, 10.0) | {"nodes": who, "every_s": every}
+
+
+def _dht(draws: np.random.Generator, plan: FaultPlan) -> Fields:
+    kind = one(draws, DHT_KINDS)
+    who = some(draws, list(range(plan.nodes + plan.followers)), plan.nodes)
+    rate = uniform(draws, 0.2, 1.0)
+    at = 0.0 if draws.random() < 0.5 else _at_s(draws, plan)
+    return {"at_s": at, "nodes": who, "dht": kind, "rate": rate} | _long(draws)
+
+
+def _churn(draws: np.random.Generator, plan: FaultPlan) -> Fields:
+    return {
+        "at_s": _at_s(draws, plan),
+        "for_s": uniform(draws, 5.0, 40.0),
+        "every_s": uniform(draws, 2.0, 20.0),
+        "down_s": uniform(draws, 0.2, 5.0),
+        "nodes": some(draws, plan.everybody, plan.nodes),
+    }
+
+
+def _late(draws: np.random.Generator, plan: FaultPlan) -> Fields | None:
+    """Not node 0, whom the others join."""
+    among = [n for n in plan.everybody if n]
+    if not among:
+        return None
+    return {"at_s": 2 * _at_s(draws, plan), "nodes": some(draws, among, max(1, plan.nodes // 3))}
+
+
+def _leave(draws: np.random.Generator, plan: FaultPlan) -> Fields:
+    who = some(draws, plan.everybody, max(1, plan.nodes // 3))
+    return _when(draws, plan) | _long(draws) | {"nodes": who}
+
+
+def _at_s(draws: np.random.Generator, plan: FaultPlan) -> float:
+    return round(uniform(draws, 0.0, 0.5) * plan.rounds * plan.round_s, 3)
+
+
+_MAKERS: dict[str, Callable[[np.random.Generator, FaultPlan], Fields | None]] = {
+    "crash": _crash, "partition": _partition, "cut": _cut, "link": _link, "slow": _slow,
+    "clock": _clock, "disk_full": _disk_full, "lose_slots": _lose, "lose_disk": _lose,
+    "reset": _reset, "dht": _dht, "churn": _churn, "late": _late, "leave": _leave,
+}  # fmt: skip

@@ -1,0 +1,209 @@
+"""Draws scenarios from seeds: every size, link, fault, attack and setting is a draw of its own.
+
+Swarm testing: each seed leaves most kinds of trouble out, so that those that are in it meet often
+(Groce et al. 2012, "Swarm testing", ISSTA). What is drawn can succeed: liars and nodes that may
+never sign again are at most f together, faults fall into the time in which the job runs, and only
+what the drawn rule can promise is expected. Worlds are small, so that a seed costs seconds.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from node.exchange.codecs import CODECS
+from node.exchange.rules import RULES
+from simulator import attacks as library
+from simulator.draw_faults import FaultPlan, draw_faults
+from simulator.draws import log_uniform, one, some, uniform, weighted
+from simulator.scenario import (
+    AttackSection,
+    ExpectSection,
+    HostSection,
+    LinkSection,
+    Scenario,
+    to_toml,
+)
+from simulator.seeds import rng
+
+__all__ = ["draw", "to_toml"]
+
+SIZES = {4: 6, 5: 6, 6: 4, 7: 6, 8: 3, 9: 2, 10: 3, 11: 1, 12: 1, 13: 2, 16: 1, 20: 1}
+"""Electors -> weight."""
+WORK_MAX = 1500
+"""Bound on electors squared times rounds: what a seed may cost."""
+STEP_S = 0.01
+"""Virtual cost of a local step on an ordinary host."""
+ATTACKS: Mapping[str, tuple[float, float]] = {
+    "sign_flip": (0.5, 100.0),
+    "gaussian": (0.5, 1000.0),
+    "nan": (1.0, 1.0),
+    "huge": (1.0, 1.0),
+    "zero": (1.0, 1.0),
+    "stale": (1.0, 1.0),
+    "garbage": (1.0, 1.0),
+    "silent": (1.0, 1.0),
+}
+"""Attack -> range of its scale."""
+LOSS_MAX = 1.0
+"""Twice the loss of the first parameters: what liars may not push a robust rule above."""
+
+
+def draw(seed: int) -> Scenario:
+    """The scenario of a seed; the same on every machine."""
+    size = rng(seed, "scenario", "size")
+    nodes = weighted(size, SIZES)
+    rounds = min(int(size.integers(5, 21)), max(5, WORK_MAX // nodes**2))
+    followers = weighted(size, {0: 5, 1: 3, 2: 2, 3: 1})
+    lies = _attacks(rng(seed, "scenario", "attacks"), nodes)
+    liars = tuple(sorted(n for a in lies for n in a.nodes))
+    job = _job(rng(seed, "scenario", "job"), lies=bool(liars))
+    link = _link(rng(seed, "scenario", "link"))
+    plan = FaultPlan(
+        nodes=nodes,
+        followers=followers,
+        rounds=rounds,
+        round_s=job["round"]["steps"] * STEP_S + 12 * (link.latency_s + link.jitter_s / 2) + 0.1,
+        liars=liars,
+        spare=(nodes - 1) // 3 - len(liars),
+    )
+    how = rng(seed, "scenario", "how")
+    return Scenario(
+        name=f"seed-{seed}",
+        about=f"Drawn from seed {seed}.",
+        nodes=nodes,
+        followers=followers,
+        rounds=rounds,
+        shuffle_ties=True,
+        framed=bool(how.random() < 0.3),
+        memo=bool(how.random() < 0.9),
+        signer="ed25519" if how.random() < 0.1 and nodes <= 7 else "keyed",
+        job=job,
+        link=link,
+        hosts=_hosts(rng(seed, "scenario", "hosts"), nodes, followers, _bytes(job) * nodes),
+        faults=draw_faults(rng(seed, "scenario", "faults"), plan),
+        attacks=lies,
+        expect=ExpectSection(loss_max=LOSS_MAX if job["outer"]["momentum"] < 0.8 else None),
+    )
+
+
+def _attacks(draws: np.random.Generator, nodes: int) -> tuple[AttackSection, ...]:
+    """Up to f liars, of one or two kinds."""
+    f = (nodes - 1) // 3
+    count = int(draws.integers(0, f + 1))
+    if not count or draws.random() < 0.25:
+        return ()
+    liars = sorted(int(i) for i in draws.choice(nodes, size=count, replace=False))
+    known = [name for name in ATTACKS if name in library.__all__]
+    split = int(draws.integers(1, count + 1))
+    found = []
+    for part in (liars[:split], liars[split:]):
+        name = one(draws, known)
+        if part:
+            scale = log_uniform(draws, *ATTACKS[name])
+            found.append(AttackSection(name=name, nodes=tuple(part), scale=scale))
+    return tuple(found)
+
+
+def _job(draws: np.random.Generator, *, lies: bool) -> dict[str, Any]:
+    """Tables of the job file; the mean, which one liar moves anywhere, only without liars."""
+    rules = [name for name in RULES if name != "mean" or not lies]
+    small = [name for name in rules if RULES[name].rows_least == 1]
+    codecs = list(CODECS)
+    several_parts = draws.random() < 0.15
+    dimensions = log_uniform(draws, 2e4, 6e4) if several_parts else log_uniform(draws, 8, 1500)
+    return {
+        "workload_name": "quadratic",
+        "workload": {
+            "dimensions": int(dimensions),
+            "noise": log_uniform(draws, 0.01, 1.0),
+            "lr": log_uniform(draws, 0.02, 0.2),
+        },
+        "round": {
+            "steps": int(draws.integers(1, 21)),
+            "commit_s_max": weighted(draws, {5.0: 1, 10.0: 1, 30.0: 1}),
+            "view_s_max": weighted(draws, {20.0: 1, 60.0: 1}),
+            "call_s_max": weighted(draws, {2.0: 1, 5.0: 1, 10.0: 1}),
+        },
+        "exchange": {
+            "codec": one(draws, codecs),
+            "result_codec": weighted(draws, {"": 3, one(draws, codecs): 1}),
+            "rule": one(draws, rules),
+            "rule_small": one(draws, small),
+            "replicas": weighted(draws, {0: 3, 1: 1, 2: 1, 3: 1}),
+        },
+        "outer": {
+            "lr": weighted(draws, {1.0: 3, 0.7: 1}),
+            "momentum": weighted(draws, {0.0: 3, 0.5: 1, 0.9: 1}),
+            "nesterov": bool(draws.random() < 0.5),
+        },
+    }
+
+
+def _bytes(job: Mapping[str, Any]) -> float:
+    """Upper bound on the bytes of an update."""
+    return 4.0 * float(job["workload"]["dimensions"])
+
+
+def _link(draws: np.random.Generator) -> LinkSection:
+    """A LAN, a WAN, or a bad one."""
+    kind = weighted(draws, {"lan": 3, "wan": 4, "bad": 2})
+    if kind == "lan":
+        return LinkSection(latency_s=log_uniform(draws, 2e-4, 5e-3))
+    link = LinkSection(
+        latency_s=log_uniform(draws, 0.01, 0.15),
+        jitter_s=log_uniform(draws, 0.001, 0.05),
+        tail=uniform(draws, 0.0, 0.4),
+        stream_bytes_per_s=log_uniform(draws, 1e6, 1e8),
+    )
+    if kind == "wan":
+        return link
+    rates = {
+        "tail": uniform(draws, 0.3, 0.9),
+        "loss_rate": uniform(draws, 0.0, 0.03),
+        "duplicate_rate": uniform(draws, 0.0, 0.05),
+        "reset_per_s": uniform(draws, 0.0, 0.02),
+    }
+    return link.model_copy(update=rates)
+
+
+def _hosts(
+    draws: np.random.Generator, nodes: int, followers: int, round_bytes: float
+) -> tuple[HostSection, ...]:
+    """Sections for hosts that differ. A line carries ``round_bytes`` in at most some seconds."""
+    total = nodes + followers
+    found: list[HostSection] = []
+    if draws.random() < 0.4:
+        for node in range(total):
+            up = log_uniform(draws, max(1e5, round_bytes / 2), max(1e7, 10 * round_bytes))
+            down = up * weighted(draws, {1: 1, 4: 1, 10: 1})
+            found.append(HostSection(nodes=(node,), up_bytes_per_s=up, down_bytes_per_s=down))
+    if draws.random() < 0.4:
+        for node in some(draws, range(total), max(1, nodes // 3)):
+            slowness = log_uniform(draws, 1.5, 20.0)
+            found.append(HostSection(nodes=(node,), slowness=slowness))
+    if draws.random() < 0.2:
+        rate = uniform(draws, 0.01, 0.2)
+        found.append(HostSection(nodes="all", straggle_rate=rate))
+    if draws.random() < 0.4:
+        for node in some(draws, range(total), total):
+            skew = round(float(draws.normal(0.0, 40.0)), 1)
+            drift = round(float(draws.normal(0.0, 1e-4)), 6)
+            found.append(HostSection(nodes=(node,), clock_skew_s=skew, clock_drift=drift))
+    if draws.random() < 0.3:
+        found.append(HostSection(nodes="all", fsync_s=log_uniform(draws, 1e-4, 2e-2)))
+    return (*found, *_nats(draws, nodes, total))
+
+
+def _nats(draws: np.random.Generator, nodes: int, total: int) -> tuple[HostSection, ...]:
+    """Cones punch holes to each other; a symmetric one needs that all others are open.
+
+    Node 0, whom the others join, is always open.
+    """
+    kind = weighted(draws, {"open": 6, "cone": 3, "symmetric": 1})
+    if kind == "cone":
+        return (HostSection(nodes=some(draws, range(1, total), total), nat="cone"),)
+    if kind == "symmetric":
+        most = max(1, (nodes - 1) // 3)
+        return (HostSection(nodes=some(draws, range(1, total), most)[:1], nat="symmetric"),)
+    return ()
