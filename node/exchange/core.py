@@ -4,7 +4,7 @@ Pure. ``RoundMachine`` owns one ``RoundCore``; the duties (reducing, leading, vo
 extend it. Only ``sign`` creates signatures, and it never signs twice for one slot.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from node.errors import BadSignature, Malformed, PeerError
@@ -94,7 +94,8 @@ class PlanState:
     absent: tuple[tuple[int, str], ...]
     """Electors outside the list: ``absent`` or ``equivocation``."""
     resolution: Resolution
-    haves: tuple[Signed, ...]
+    lock: PrepareCertificate | None
+    """The highest that the HAVEs of its list carry."""
 
 
 @dataclass
@@ -107,6 +108,8 @@ class RoundCore:
     verify: Verifier
     slots: dict[str, Signed]
     """Slot -> what we signed there, this process or an earlier one."""
+    signs: Callable[[int, str, bytes], bytes] | None = None
+    """(round, kind, body) -> the body that an attack signs in its place."""
     effects: list[Effect] = field(default_factory=list)
     loopback: list[RoundBody] = field(default_factory=list)
     """What we told ourselves, handled after the current event."""
@@ -119,6 +122,8 @@ class RoundCore:
     """Messages that others may fetch by id: commitments, lists, plans, proposals by decision."""
     lists: dict[Digest, ListMessage] = field(default_factory=dict)
     """Verified lists."""
+    locks: dict[Digest, PrepareCertificate | None] = field(default_factory=dict)
+    """Verified list -> the highest lock that its HAVEs carry."""
     plans: dict[Digest, PlanState] = field(default_factory=dict)
     """Verified plans."""
     parts: dict[tuple[Digest, int], bytes] = field(default_factory=dict)
@@ -167,6 +172,8 @@ class RoundCore:
         if signed is None:
             assert self.signer is not None
             c = self.context
+            if self.signs is not None:
+                body = self.signs(c.round, kind, body)
             signature = self.signer.sign(kind, c.job, c.round, body)
             signed = Signed(kind, c.job, c.round, self.signer.public_key, body, signature)
             self.record_slot(slot, signed)

@@ -118,14 +118,18 @@ def gram_fault(gram: IntegerGram, sq_norms: Sequence[int]) -> str | None:
     n = len(sq_norms)
     if gram.shape != (n, n):
         return f"shape {gram.shape} where {(n, n)} is due"
-    cells = gram.tolist()
-    for i in range(n):
-        if cells[i][i] != sq_norms[i]:
-            return f"squared norm {i} is {cells[i][i]}, committed {sq_norms[i]}"
-        for j in range(i):
-            if cells[i][j] != cells[j][i]:
+    # Rounded numbers find the few elements near the bound or above it; integers decide on them.
+    rounded, norms = gram.astype(np.float64), np.array(sq_norms, np.float64)
+    near = rounded * rounded >= (1 - 1e-9) * np.outer(norms, norms)
+    doubtful = np.tril(near | (gram != gram.T), -1)
+    pinned = gram.diagonal().tolist()
+    for i, doubts in enumerate(doubtful.any(axis=1).tolist()):
+        if pinned[i] != sq_norms[i]:
+            return f"squared norm {i} is {pinned[i]}, committed {sq_norms[i]}"
+        for j in np.flatnonzero(doubtful[i]).tolist() if doubts else ():
+            if gram[i, j] != gram[j, i]:
                 return f"element ({i}, {j}) is not symmetric"
-            if cells[i][j] ** 2 > sq_norms[i] * sq_norms[j]:
+            if int(gram[i, j]) ** 2 > sq_norms[i] * sq_norms[j]:
                 return f"element ({i}, {j}) is above the product of its norms"
     return None
 

@@ -3,7 +3,9 @@
 Pure. docs/protocol.md, "HAVE".
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 from node.errors import Malformed, PeerError
 from node.exchange.core import RoundCore
@@ -37,8 +39,4 @@ def open_haves(core: RoundCore, haves: tuple[Signed, ...], view: int) -> list[Ha
 
 def named_by(haves: Iterable[Sequence[tuple[int, Digest]]]) -> Mapping[tuple[int, Digest], int]:
     """How many HAVEs name each commitment."""
-    count: dict[tuple[int, Digest], int] = {}
-    for held in haves:
-        for item in held:
-            count[item] = count.get(item, 0) + 1
-    return count
+    return Counter(chain.from_iterable(haves))

@@ -4,11 +4,11 @@ Pure; part of ``RoundMachine``. docs/protocol.md, "Reduction".
 """
 
 from node.errors import BadSignature, Malformed, PeerError, TooLarge
+from node.exchange.agreement import highest_lock
 from node.exchange.core import PlanState, RoundCore
 from node.exchange.effects import Blame, Reduce, ScatterParts, Screen, SpreadResults, StartTimer
-from node.exchange.gram import gram_fault
 from node.exchange.haves import named_by, open_haves
-from node.exchange.reduction import parts_of, resolve, unpack_gram
+from node.exchange.reduction import packed_gram_fault, parts_of, resolve
 from node.types import Digest
 from node.wire.convert import (
     decode_commitment,
@@ -70,6 +70,7 @@ class Reducing:
         if any(e >= core.electorate.n for e, _ in listed):
             raise Malformed("the list names an elector that does not exist")
         core.lists[signed.id] = value
+        core.locks[signed.id] = highest_lock(h.prepared for h in haves)
         core.signed[signed.id] = signed
         return value
 
@@ -198,9 +199,9 @@ class Reducing:
     def _check_gram(self, ids: dict[int, Digest], screen: PartScreen) -> None:
         """The norms that the authors committed to pin the diagonal, which bounds the rest."""
         opened = [self._core.opened.get(ids[e]) for e in screen.rows]
-        norms = [c.parts[screen.part].square_norm for c in opened if c is not None]
+        norms = tuple(c.parts[screen.part].square_norm for c in opened if c is not None)
         if len(norms) == len(screen.rows):  # else a commitment is still on its way
-            fault = gram_fault(unpack_gram(screen.gram, len(norms)), norms)
+            fault = packed_gram_fault(screen.gram, norms)
             if fault is not None:
                 raise PeerError(f"the Gram matrix of part {screen.part}: {fault}")
 
@@ -232,7 +233,7 @@ class Reducing:
             if e not in listed
         )
         state = PlanState(
-            value.view, value.wide, value.commitments, absent, resolution, value.haves
+            value.view, value.wide, value.commitments, absent, resolution, core.locks[plan.list_id]
         )
         core.plans[signed.id] = state
         core.signed[signed.id] = signed

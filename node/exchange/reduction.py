@@ -9,14 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from node.exchange.gram import IntegerGram, gram_fault
 from node.ledger.electorate import Electorate
 from node.merkle import digest
 from node.types import Digest
 from node.wire.messages import PartScreen
-
-IntegerGram = npt.NDArray[np.int64]
 
 
 def reducer_orders(prev: Digest, electorate: Electorate, parts: int) -> tuple[tuple[int, ...], ...]:
@@ -67,6 +65,11 @@ def unpack_gram(packed: bytes, rows: int) -> IntegerGram:
 def pack_gram(gram: IntegerGram) -> bytes:
     """Inverse of ``unpack_gram``."""
     return gram[np.triu_indices(len(gram))].astype("<i8").tobytes()
+
+
+def packed_gram_fault(packed: bytes, sq_norms: tuple[int, ...]) -> str | None:
+    """As ``gram_fault``, for the matrix as it travels."""
+    return gram_fault(unpack_gram(packed, len(sq_norms)), sq_norms)
 
 
 @dataclass(frozen=True)

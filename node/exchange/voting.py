@@ -16,7 +16,7 @@ from node.exchange.haves import named_by, open_haves
 from node.exchange.reducing import Reducing
 from node.ledger.votes import check_certificate, decision_id
 from node.types import Digest
-from node.wire.convert import decode_have, decode_proposal, decode_results
+from node.wire.convert import decode_proposal, decode_results
 from node.wire.convert_ledger import decode_decision
 from node.wire.messages import Certificate, Decision, PrepareCertificate, Proposal, Signed
 
@@ -131,8 +131,7 @@ class Voting:
         proposal, decision = pending.proposal, pending.decision
         if state.view != proposal.view:
             raise PeerError("the plan is of another view")
-        lock = highest_lock(decode_have(h.body).prepared for h in state.haves)
-        if lock is not None and lock.decision_id != pending.id:
+        if state.lock is not None and state.lock.decision_id != pending.id:
             raise PeerError("the proposal ignores a lock that its own HAVEs carry")
         rule = self._reducing.rule_for(len(state.resolution.contributors))
         if not rule:

@@ -168,8 +168,11 @@ def _held_to(held: Iterable[tuple[int, Digest]]) -> list[pb.HeldCommitment]:
 
 
 def _held_from(held: Sequence[pb.HeldCommitment]) -> tuple[tuple[int, Digest], ...]:
-    rising([h.elector for h in held], ELECTORS_MAX, "held")
-    return tuple((h.elector, digest(h.id, "commitment id")) for h in held)
+    pairs = [(h.elector, Digest(h.id)) for h in held]
+    rising([elector for elector, _ in pairs], ELECTORS_MAX, "held")
+    for _, id_ in pairs:
+        digest(id_, "commitment id")
+    return tuple(pairs)
 
 
 def encode_have(h: Have) -> bytes:

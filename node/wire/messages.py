@@ -5,13 +5,14 @@ docs/protocol.md. Form is checked when bytes are decoded; meaning is checked by 
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from blake3 import blake3
 
 from node.types import Digest, JobId
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Signed:
     """A message as its signer sent it. ``id`` does not cover the signature."""
 
@@ -23,7 +24,7 @@ class Signed:
     body: bytes
     signature: bytes
 
-    @property
+    @cached_property
     def id(self) -> Digest:
         """Names the content: (kind, job, round, signer, body)."""
         hasher = blake3(b"artel/1 signed\0" + self.kind.encode() + b"\0")
