@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from node.errors import ConfigError, WorkerFailed
 from node.ports import FloatVector, TrainReply, TrainRequest
-from simulator.quadratic import QuadraticWorkload
 from workloads import api
 
 T = TypeVar("T")
+
+load = cache(api.load)
+"""The packages that are installed take milliseconds to look through, and many workers start."""
 
 
 class SimCompute:
@@ -37,9 +40,9 @@ class SimCompute:
         self, workload: str, config: Mapping[str, Any], seed: int
     ) -> "SimWorker":
         """A worker without a process."""
-        kind = QuadraticWorkload if workload == "quadratic" else api.load(workload)
         try:
-            worker = SimWorker(kind(config, seed, "cpu"), self._step_s * self._slowness)
+            made = load(workload)(config, seed, "cpu")
+            worker = SimWorker(made, self._step_s * self._slowness)
         except api.WorkloadError as error:
             raise ConfigError(str(error)) from error
         self.workers.append(worker)
