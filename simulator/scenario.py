@@ -99,6 +99,21 @@ class FaultSection(Settings):
     """``clock``: how far the clock jumps; back again at the end, if ``for_s`` is given."""
     dht: Literal["stale", "missing", "withheld", "rolled_back", "conflicting"] = "stale"
     rate: Rate = 1.0
+    """``dht``: share of the answers that are wrong."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "FaultSection":
+        if self.at_s is not None and self.round is not None:
+            raise ValueError("give at_s or round, not both")
+        if self.phase and self.round is None:
+            raise ValueError("a phase needs its round")
+        if self.kind == "link" and self.link is None:
+            raise ValueError("the kind link needs the table link")
+        if self.kind == "churn" and not self.every_s:
+            raise ValueError("the kind churn needs every_s, how long a node stays on average")
+        if self.kind == "late" and self.nodes in ("leader", "reducers", "all"):
+            raise ValueError("who starts late is known before the run: give numbers")
+        return self
 
 
 class AttackSection(Settings):
@@ -171,7 +186,10 @@ class Scenario(Settings):
     @model_validator(mode="after")
     def _fits(self) -> "Scenario":
         total = self.nodes + self.followers
-        who = [s.nodes for s in self.hosts] + [s.nodes for s in self.faults]
+        if any(host.nodes in ("leader", "reducers") for host in self.hosts):
+            raise ValueError("leader and reducers are roles of a round; a host needs numbers")
+        who: list[Who] = [host.nodes for host in self.hosts]
+        who += [nodes for fault in self.faults for nodes in (fault.nodes, fault.others)]
         named = [n for nodes in who if not isinstance(nodes, str) for n in nodes]
         if bad := sorted({n for n in named if not 0 <= n < total}):
             raise ValueError(f"there are nodes 0 to {total - 1}, not {bad}")
