@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -10,6 +11,7 @@ from simulator.faults import FaultPlayer
 from simulator.hub import Hub, Watcher
 from simulator.invariants import Invariants, Violation
 from simulator.loop import Deadlock, run
+from simulator.memo import shared_results
 from simulator.scenario import Scenario
 from simulator.seeds import rng
 from simulator.trace import Trace
@@ -59,7 +61,8 @@ def run_scenario(
     outcome = Outcome(scenario.name, seed)
     ties = rng(seed, "ties") if scenario.shuffle_ties else None
     started = time.perf_counter()
-    run(_run(scenario, seed, outcome, trace, watchers), tie_rng=ties)
+    with shared_results() if scenario.memo else nullcontext():
+        run(_run(scenario, seed, outcome, trace, watchers), tie_rng=ties)
     outcome.wall_s = time.perf_counter() - started
     outcome.ok = not outcome.violations
     return outcome

@@ -129,6 +129,24 @@ def decode_record(
         WrongSwarm: of another swarm.
         Expired: its life is over.
     """
+    record = open_record(signed, verifier)
+    if record.swarm != swarm:
+        raise WrongSwarm(f"a record of swarm {record.swarm!r}, not {swarm!r}")
+    if record.expires_unix_s <= now:
+        raise Expired(
+            f"the record of {record.peer} expired {now - record.expires_unix_s:.0f} s ago"
+        )
+    if record.expires_unix_s > now + TTL_S_MAX + CLOCK_SKEW_S_MAX:
+        raise Malformed(f"a record lives at most {TTL_S_MAX:.0f} s from now")
+    return record
+
+
+def open_record(signed: bytes, verifier: Verifier) -> PeerRecord:
+    """The record in ``signed``, whose author signed it; when and where it holds is not checked.
+
+    Raises:
+        TooLarge, Malformed, BadSignature: as ``decode_record``.
+    """
     if len(signed) > SIGNED_RECORD_BYTES_MAX:
         raise TooLarge(f"a signed record has at most {SIGNED_RECORD_BYTES_MAX} bytes")
     try:
@@ -140,16 +158,7 @@ def decode_record(
         raise Malformed("a record has a key of 32 and a signature of 64 bytes")
     if not verifier(public_key, SIGNATURE_KIND, NO_JOB, 0, wire.record, wire.signature):
         raise BadSignature("the signature of the record does not verify")
-    record = _parse(wire.record, signed)
-    if record.swarm != swarm:
-        raise WrongSwarm(f"a record of swarm {record.swarm!r}, not {swarm!r}")
-    if record.expires_unix_s <= now:
-        raise Expired(
-            f"the record of {record.peer} expired {now - record.expires_unix_s:.0f} s ago"
-        )
-    if record.expires_unix_s > now + TTL_S_MAX + CLOCK_SKEW_S_MAX:
-        raise Malformed(f"a record lives at most {TTL_S_MAX:.0f} s from now")
-    return record
+    return _parse(wire.record, signed)
 
 
 def _parse(raw: bytes, signed: bytes) -> PeerRecord:
