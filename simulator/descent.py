@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from node.config import Settings, build
 from node.errors import ConfigError
@@ -29,6 +30,14 @@ def read_settings(model: type[C], config: Mapping[str, Any], workload: str) -> C
         raise WorkloadError(str(error)) from None
 
 
+def compute_norm(vector: npt.NDArray[np.float64]) -> float:
+    """Euclidean norm. Shape [d].
+
+    Not by BLAS: its bits change with the number of threads, and metrics are in traces.
+    """
+    return math.sqrt(float(np.add.reduce(vector * vector)))
+
+
 class Descent(ABC):
     """All of ``workloads.api.Workload`` but the function that is descended. It starts at zero.
 
@@ -39,7 +48,7 @@ class Descent(ABC):
 
     def __init__(self, optimum: FloatVector, lr: float) -> None:
         self._optimum = optimum
-        self._far = float(np.linalg.norm(optimum.astype(np.float64)))
+        self._far = compute_norm(optimum.astype(np.float64))
         self._lr = np.float32(lr)
         self._x: FloatVector = np.zeros_like(optimum)
 
@@ -108,7 +117,7 @@ class Descent(ABC):
         self._check(params)
         with np.errstate(over="ignore", invalid="ignore"):
             away = params.astype(np.float64) - self._optimum
-            return {**self._metrics(params), "error": float(np.linalg.norm(away)) / self._far}
+            return {**self._metrics(params), "error": compute_norm(away) / self._far}
 
     def artifacts(self, params: FloatVector, folder: Path) -> list[Path]:
         """Nothing worth seeing."""

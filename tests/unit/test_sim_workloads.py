@@ -250,7 +250,7 @@ def test_the_optimum_of_a_hard_problem_is_found(config: dict[str, Any]) -> None:
     problem = workload._problem
     off = 1 / (1 + np.exp(-(problem.x @ problem.optimum))) - problem.labels
     gradient = problem.x.T @ off / len(problem.x) + problem.l2 * problem.optimum
-    assert np.linalg.norm(gradient) < 1e-9
+    assert np.linalg.norm(gradient) < 1e-6  # of float32
 
 
 def test_the_classes_are_as_uneven_as_asked() -> None:
