@@ -1,67 +1,34 @@
 """A network of simulated hosts: the Transport and Discovery ports in virtual time.
 
-Calls run the real framing and limits over simulated streams, so bytes cross every hop. Faults are
-set from outside: slow or lossy links, one-way and symmetric cuts, crashes and restarts.
+Calls cross it as bytes: ``framed`` with the real framing and limits over simulated streams
+(``framed.py``, ``pipe.py``), or as whole messages with the same limits and errors (``calls.py``),
+which is many times faster. What a way between two hosts is like: ``links.py``; who can dial whom:
+``nat.py``. Faults are set from outside: other links, cuts, resets, crashes and restarts, wrong
+answers of the DHT.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import numpy as np
 
 from node.adapters.limits import Limits
-from node.adapters.mux_transport import MuxTransport, Streams
 from node.errors import PeerError, Unavailable
-from node.ports import Handler
 from node.types import PeerId
+from simulator import nat
+from simulator.calls import WholeTransport
+from simulator.cuts import Cuts
+from simulator.dht import DhtFaults
 from simulator.discovery import SimDiscovery
+from simulator.framed import FramedTransport
 from simulator.hub import Hub
-from simulator.pipe import LinkModel, PipeEnd, Way, connect, streams
+from simulator.links import Line, LinkModel, Path, line
+from simulator.resets import Pair, Resets, pair_of
+from simulator.scenario import HostSection
 from simulator.seeds import rng
 
 EPOCH_UNIX_S = 1_700_000_000.0
 """Absolute time at virtual time zero."""
-
-
-class SimTransport(MuxTransport):
-    """The real call code; requests may also be duplicated."""
-
-    def __init__(self, network: "SimNetwork", host: "SimHost", limits: Limits) -> None:
-        super().__init__(
-            host.peer,
-            [network.address(host.peer)],
-            lambda peer, _addresses: network.dial(host, peer),
-            limits=limits,
-            on_peer_error=lambda peer, error: host.peer_errors.append((peer, error)),
-        )
-        self._network = network
-
-    def serve(
-        self, method: str, handler: Handler, *, request_bytes_max: int, concurrent_max: int = 64
-    ) -> None:
-        """As the port; a duplicated request runs ``handler`` twice, and the first answer counts."""
-
-        async def handle(caller: PeerId, request: bytes) -> bytes:
-            now = asyncio.get_running_loop().time()
-            self._network.hub.arrived(now, caller, self.peer_id, method, request)
-            reply = await handler(caller, request)
-            if self._network.duplicates(caller, self.peer_id):
-                await handler(caller, request)
-            return reply
-
-        super().serve(
-            method, handle, request_bytes_max=request_bytes_max, concurrent_max=concurrent_max
-        )
-
-    async def call(
-        self, peer: PeerId, method: str, request: bytes, *, timeout_s: float, reply_bytes_max: int
-    ) -> bytes:
-        """As the port; told to the hub."""
-        now = asyncio.get_running_loop().time()
-        self._network.hub.sent(now, self.peer_id, peer, method, request)
-        return await super().call(
-            peer, method, request, timeout_s=timeout_s, reply_bytes_max=reply_bytes_max
-        )
 
 
 class SimHost:
@@ -71,9 +38,11 @@ class SimHost:
         self.peer = peer
         self.peer_errors: list[tuple[PeerId, PeerError]] = []
         """Violations of the framing that this host saw, in order."""
-        self.pipes: dict[PipeEnd, None] = {}
-        self.accepting: set[asyncio.Task[None]] = set()
-        self.transport = SimTransport(network, self, limits)
+        self.transport: FramedTransport | WholeTransport = (
+            FramedTransport(network, self, limits)
+            if network.framed
+            else WholeTransport(network, self, limits)
+        )
         self.discovery = SimDiscovery(network, peer)
 
 
@@ -84,21 +53,46 @@ class SimNetwork:
         seed: Of every draw that the network makes.
         link: How bytes travel where ``set_link`` says nothing else.
         hub: told of every request.
+        framed: Real framing on every hop; False: whole messages.
     """
 
-    def __init__(self, seed: int, link: LinkModel | None = None, *, hub: Hub | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        link: LinkModel | None = None,
+        *,
+        hub: Hub | None = None,
+        framed: bool = True,
+    ) -> None:
         self.hub = hub or Hub()
+        self.framed = framed
+        self.cuts = Cuts()
+        self.resets = Resets(self._reset_rate, self.rng)
+        self.hosts: dict[PeerId, SimHost] = {}
+        """The hosts that run now."""
         self._seed = seed
         self._link = link or LinkModel()
         self._links: dict[tuple[PeerId, PeerId], LinkModel] = {}
-        self._rngs: dict[tuple[str, PeerId, PeerId], np.random.Generator] = {}
-        self._cuts: set[tuple[PeerId, PeerId]] = set()
-        self._held: list[Callable[[], None]] = []
+        self._paths: dict[tuple[PeerId, PeerId], Path] = {}
+        self._nats: dict[PeerId, nat.Nat] = {}
+        self._lines: dict[PeerId, tuple[Line | None, Line | None]] = {}
         self._numbers: dict[PeerId, int] = {}
-        self.hosts: dict[PeerId, SimHost] = {}
-        """The hosts that run now."""
+        self.dht = DhtFaults(self)
+        """Wrong answers of discovery."""
 
     # -- hosts
+
+    def set_host(self, peer: PeerId, section: HostSection) -> None:
+        """Give a host its access line and its NAT, before its first start.
+
+        Raises:
+            ValueError: It was started before.
+        """
+        if peer in self._numbers:
+            raise ValueError(f"{peer} was started: set its host before that")
+        self._lines[peer] = line(section.up_bytes_per_s), line(section.down_bytes_per_s)
+        if section.nat != "open":
+            self._nats[peer] = section.nat
 
     def start(self, peer: PeerId, limits: Limits | None = None) -> SimHost:
         """Start a host, or start it again after a crash: it remembers nothing.
@@ -114,12 +108,7 @@ class SimNetwork:
 
     async def crash(self, peer: PeerId) -> None:
         """Stop a host at once: its streams break, its handlers and records are gone."""
-        host = self.hosts.pop(peer)
-        for task in host.accepting:
-            task.cancel()
-        await host.transport.close()
-        for pipe in list(host.pipes):
-            pipe.abort()
+        await self.hosts.pop(peer).transport.close()
 
     async def close(self) -> None:
         """Stop every host."""
@@ -144,80 +133,122 @@ class SimNetwork:
     def set_link(self, source: PeerId, target: PeerId, model: LinkModel) -> None:
         """Change one direction, for what is sent from now on."""
         self._links[source, target] = model
+        self._use(source, target, model)
+
+    def clear_link(self, source: PeerId, target: PeerId) -> None:
+        """Undo ``set_link``."""
+        if self._links.pop((source, target), None) is not None:
+            self._use(source, target, self._link)
 
     def cut(self, sources: Collection[PeerId], targets: Collection[PeerId]) -> None:
         """Let nothing pass from ``sources`` to ``targets``. The other direction stays."""
-        self._cuts.update((a, b) for a in sources for b in targets if a != b)
+        self.cuts.add(sources, targets)
+
+    def uncut(self, sources: Collection[PeerId], targets: Collection[PeerId]) -> None:
+        """Undo one ``cut`` of exactly these; what other cuts cover stays cut."""
+        self.cuts.remove(sources, targets)
 
     def partition(self, *groups: Collection[PeerId]) -> None:
-        """Let nothing pass between different groups."""
+        """Let nothing pass between different groups: a ``cut`` for each two, both ways."""
         for group in groups:
             for other in groups:
                 if other is not group:
                     self.cut(group, other)
 
+    def unpartition(self, *groups: Collection[PeerId]) -> None:
+        """Undo one ``partition`` into exactly these groups."""
+        for group in groups:
+            for other in groups:
+                if other is not group:
+                    self.uncut(group, other)
+
     def heal(self) -> None:
         """Undo every cut; what TCP would still be sending arrives."""
-        self._cuts.clear()
-        held, self._held = self._held, []
-        for send in held:
-            send()
+        self.cuts.clear()
+
+    def reset(self, source: PeerId, target: PeerId) -> None:
+        """Break the streams of these two now, for both; what is under way is lost."""
+        self.resets.reset(pair_of(source, target))
 
     def reachable(self, source: PeerId, target: PeerId) -> bool:
-        """Does ``target`` run, and do bytes pass both ways?"""
-        open_ = (source, target) not in self._cuts and (target, source) not in self._cuts
-        return target in self.hosts and open_
+        """Does ``target`` run, do bytes pass both ways, and can the two be joined?"""
+        if target not in self.hosts:
+            return False
+        covers = self.cuts.covers
+        if self.cuts.active and (covers(source, target) or covers(target, source)):
+            return False
+        return not self._nats or self.can_dial(source, target)
 
     # -- what transports use
 
-    def model(self, source: PeerId, target: PeerId) -> LinkModel:
-        """How bytes travel from ``source`` to ``target`` now."""
-        return self._links.get((source, target), self._link)
+    def path(self, source: PeerId, target: PeerId) -> Path:
+        """The way from ``source`` to ``target``."""
+        path = self._paths.get((source, target))
+        if path is None:
+            none = (None, None)
+            path = self._paths[source, target] = Path(
+                source,
+                target,
+                self._links.get((source, target), self._link),
+                self._lines.get(source, none)[0],
+                self._lines.get(target, none)[1],
+                self.cuts,
+                self.rng,
+            )
+        return path
 
-    def duplicates(self, source: PeerId, target: PeerId) -> bool:
-        """Is a request of ``source`` to ``target`` handled twice?"""
-        model = self.model(source, target)
-        return model.duplicates(self._rng("duplicate", source, target))
+    def can_dial(self, source: PeerId, target: PeerId) -> bool:
+        """Do the NATs of the two let a stream be opened, now?"""
+        one, other = self._nats.get(source, "open"), self._nats.get(target, "open")
+        if not nat.can_join(one, other):
+            return False
+        return not nat.needs_go_between(other) or any(
+            peer not in self._nats
+            and not any(map(self._is_cut_off, (peer, peer), (source, target)))
+            for peer in self.hosts
+            if peer not in (source, target)
+        )
 
-    async def dial(self, host: SimHost, peer: PeerId) -> Streams:
-        """A stream from ``host`` to ``peer``, after one round trip; a cut is waited out.
+    async def knock(self, host: SimHost, peer: PeerId, trips: int = 1) -> SimHost:
+        """The running host at ``peer``, after as many round trips; a cut is waited out.
 
         Raises:
-            Unavailable: ``peer`` does not run.
+            Unavailable: ``peer`` does not run, or a NAT is in the way.
         """
-        loop = asyncio.get_running_loop()
-        there, back = self._way(host.peer, peer), self._way(peer, host.peer)
-        while there.is_cut() or back.is_cut():
-            healed = asyncio.Event()
-            self._held.append(healed.set)
-            await healed.wait()
-        await asyncio.sleep(there.model().delay_s(there.rng) + back.model().delay_s(back.rng))
+        there, back = self.path(host.peer, peer), self.path(peer, host.peer)
+        while there.is_cut or back.is_cut:
+            opened = asyncio.Event()
+            self.cuts.hold(there if there.is_cut else back, opened.set)
+            await opened.wait()
+        if self._nats:
+            if not self.can_dial(host.peer, peer):
+                await asyncio.sleep(nat.SILENCE_S)
+                raise Unavailable(f"{peer} is behind a NAT that lets nobody dial it from here")
+            if nat.needs_go_between(self._nats.get(peer, "open")):
+                trips += nat.PUNCH_TRIPS
+        await asyncio.sleep(sum(there.delay_s() + back.delay_s() for _ in range(trips)))
         target = self.hosts.get(peer)
         if target is None or self.hosts.get(host.peer) is not host:
             raise Unavailable(f"nobody listens at {peer}")
-        near, far = connect(there, back, lambda end: self._forget(end, host, target))
-        host.pipes[near] = target.pipes[far] = None
-        reader, writer = streams(far)
-        task = loop.create_task(target.transport.accept(host.peer, reader, writer))
-        target.accepting.add(task)
-        task.add_done_callback(target.accepting.discard)
-        return streams(near)
+        return target
 
-    @staticmethod
-    def _forget(end: PipeEnd, *hosts: SimHost) -> None:
-        for host in hosts:
-            host.pipes.pop(end, None)
+    def round_trip_s(self) -> float:
+        """Of an ordinary link, without its draws."""
+        return 2 * self._link.latency_s + self._link.jitter_s
 
-    def _way(self, source: PeerId, target: PeerId) -> Way:
-        return Way(
-            model=lambda: self.model(source, target),
-            rng=self._rng("link", source, target),
-            is_cut=lambda: (source, target) in self._cuts,
-            hold=lambda send: self._held.append(send),
-        )
+    def rng(self, purpose: str, *of: str) -> np.random.Generator:
+        """The random stream of one purpose of the network."""
+        return rng(self._seed, purpose, *of)
 
-    def _rng(self, purpose: str, source: PeerId, target: PeerId) -> np.random.Generator:
-        name = (purpose, source, target)
-        if name not in self._rngs:
-            self._rngs[name] = rng(self._seed, *name)
-        return self._rngs[name]
+    def _is_cut_off(self, one: PeerId, other: PeerId) -> bool:
+        return self.cuts.covers(one, other) or self.cuts.covers(other, one)
+
+    def _use(self, source: PeerId, target: PeerId, model: LinkModel) -> None:
+        path = self._paths.get((source, target))
+        if path is not None:
+            path.use(model)
+            self.resets.arm(pair_of(source, target))
+
+    def _reset_rate(self, pair: Pair) -> float:
+        one, other = pair
+        return max(self.path(one, other).model.reset_per_s, self.path(other, one).model.reset_per_s)

@@ -1,69 +1,31 @@
 """A byte stream between two simulated hosts, as an asyncio transport in virtual time.
 
-The real call code (``node.adapters.link``) runs on it unchanged. It behaves as a TCP connection
-does: bytes arrive in order, a sender that outruns the bandwidth is paused, and bytes for an end
-that is gone break the other end. A lost frame is not sent again: it stands for a peer's silence.
+The real call code (``node.adapters.link``) runs on it unchanged. Modelled: what TCP shows to its
+user. Bytes arrive in order, a sender that outruns its lines is paused, bytes for an end that is
+gone break the other end, a reset breaks both. A lost frame is not sent again: it stands for a
+peer's silence; frames without which the stream itself would break are never lost, and a cut keeps
+them until it ends. Left out: the socket's own buffers, half-closed streams, authentication.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, cast
-
-import numpy as np
 
 from node.adapters.framing import HEADER, Kind
 from node.adapters.link import FROM_CALLEE
+from simulator.links import Lane, Path
 
 CONTROL = frozenset({Kind.READY, Kind.BYE, Kind.CANCEL, Kind.CREDIT})
 """Frames that TCP would send again until they arrive. Losing one would break the stream itself."""
 
 
-@dataclass(frozen=True)
-class LinkModel:
-    """How bytes travel from one host to another. Derive from it to model more."""
-
-    latency_s: float = 0.02
-    jitter_s: float = 0.0
-    """Largest addition to the latency, uniform."""
-    bytes_per_s: float = float("inf")
-    """Rate of one stream."""
-    loss_rate: float = 0.0
-    """Chance that a frame is lost: its call, in this direction, is then silent for good."""
-    duplicate_rate: float = 0.0
-    """Chance that a unary request is handled twice, as when its sender tries again."""
-
-    def delay_s(self, rng: np.random.Generator) -> float:
-        """Time from the end of sending to arrival."""
-        return self.latency_s + (self.jitter_s * rng.random() if self.jitter_s else 0.0)
-
-    def loses(self, rng: np.random.Generator) -> bool:
-        """Is the next frame lost?"""
-        return bool(self.loss_rate and rng.random() < self.loss_rate)
-
-    def duplicates(self, rng: np.random.Generator) -> bool:
-        """Is the next request handled twice?"""
-        return bool(self.duplicate_rate and rng.random() < self.duplicate_rate)
-
-
-@dataclass(frozen=True)
-class Way:
-    """One direction between two hosts, as the network says it is now."""
-
-    model: Callable[[], LinkModel]
-    rng: np.random.Generator
-    is_cut: Callable[[], bool]
-    hold: Callable[[Callable[[], None]], None]
-    """Calls back once no direction is cut."""
-
-
 class PipeEnd(asyncio.Transport):
     """One end of a stream; ``connect`` makes both."""
 
-    def __init__(self, way: Way, gone: Callable[["PipeEnd"], None]) -> None:
+    def __init__(self, path: Path, gone: Callable[["PipeEnd"], None]) -> None:
         super().__init__()
-        self._way = way
+        self._path = path
+        self._lane = Lane(path)
         self._gone = gone
         self._loop = asyncio.get_running_loop()
         self._other: PipeEnd | None = None
@@ -76,9 +38,6 @@ class PipeEnd(asyncio.Transport):
         self._high, self._low = 64 * 1024, 16 * 1024
         self._unsent_bytes = 0
         self._paused = False
-        self._busy_until = 0.0
-        self._last_arrival = 0.0
-        self._flight: deque[Callable[[PipeEnd], None]] = deque()
 
     # -- what asyncio expects of a transport
 
@@ -122,25 +81,12 @@ class PipeEnd(asyncio.Transport):
             return
         raw = bytes(data)
         control, call = self._classify(raw)
-        model = self._way.model()
-        if self._way.is_cut():
-            if control:
-                self._way.hold(lambda: self.write(raw))
-            else:
-                self._silent.add(call)
-            return
-        if not control and (call in self._silent or model.loses(self._way.rng)):
+        if control:
+            self._send_control(raw)
+        elif call in self._silent or self._path.is_cut or self._path.loses():
             self._silent.add(call)
-            return
-        sent = self._loop.time()
-        if model.bytes_per_s < float("inf"):
-            sent = self._busy_until = max(sent, self._busy_until) + len(raw) / model.bytes_per_s
-            self._unsent_bytes += len(raw)
-            self._loop.call_at(sent, self._count_sent, len(raw))
-            if self._unsent_bytes > self._high and not self._paused:
-                self._paused = True
-                self.get_protocol().pause_writing()
-        self._after_delay(sent, lambda other: other.arrive(raw))
+        else:
+            self._send(raw)
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
         """Send the parts as one."""
@@ -152,37 +98,56 @@ class PipeEnd(asyncio.Transport):
             self._closing = True
             self._loop.call_soon(self.get_protocol().connection_lost, None)
             self._gone(self)
-            if not self._way.is_cut():
-                sent = max(self._loop.time(), self._busy_until)
-                self._after_delay(sent, lambda other: other.close())
+            if not self._path.is_cut:
+                self._lane.carry(0, self._far.close)
 
     def abort(self) -> None:
         """As ``close``: what was written is on its way and arrives."""
         self.close()
 
+    def reset(self) -> None:
+        """Break both ends now; what is under way is lost."""
+        for end in (self, self._far):
+            end._lane.clear()
+            if not end._closing:
+                end._closing = True
+                error = ConnectionResetError("the stream was reset")
+                end._loop.call_soon(end.get_protocol().connection_lost, error)
+                end._gone(end)
+
     # -- the wire
 
-    def arrive(self, data: bytes) -> None:
+    @property
+    def _far(self) -> "PipeEnd":
+        assert self._other is not None
+        return self._other
+
+    def _arrive(self, data: bytes) -> None:
         """Bytes of the other end arrive here. If this end is closed, the other one breaks."""
         if self._closing:
-            if not self._way.is_cut():
-                self._after_delay(self._loop.time(), lambda other: other.close())
+            if not self._path.is_cut:
+                self._lane.carry(0, self._far.close)
         elif self._reading:
             self.get_protocol().data_received(data)
         else:
             self._unread.append(data)
 
-    def _after_delay(self, sent: float, act: Callable[["PipeEnd"], None]) -> None:
-        other = self._other
-        assert other is not None
-        arrival = sent + self._way.model().delay_s(self._way.rng)
-        self._last_arrival = max(self._last_arrival, arrival)
-        # A stream keeps its order, and timers of one instant need not: each lands what is first.
-        self._flight.append(act)
-        self._loop.call_at(self._last_arrival, self._land, other)
+    def _send_control(self, raw: bytes) -> None:
+        if self._closing:
+            return
+        if self._path.is_cut:
+            self._path.cuts.hold(self._path, lambda: self._send_control(raw))
+        else:
+            self._send(raw)
 
-    def _land(self, other: "PipeEnd") -> None:
-        self._flight.popleft()(other)
+    def _send(self, raw: bytes) -> None:
+        sent = self._lane.carry(len(raw), self._far._arrive, raw)
+        if sent > self._loop.time():
+            self._unsent_bytes += len(raw)
+            self._loop.call_at(sent, self._count_sent, len(raw))
+            if self._unsent_bytes > self._high and not self._paused:
+                self._paused = True
+                self.get_protocol().pause_writing()
 
     def _count_sent(self, size: int) -> None:
         self._unsent_bytes -= size
@@ -198,7 +163,7 @@ class PipeEnd(asyncio.Transport):
         return kind in CONTROL, (kind in FROM_CALLEE, call)
 
 
-def connect(there: Way, back: Way, gone: Callable[[PipeEnd], None]) -> tuple[PipeEnd, PipeEnd]:
+def connect(there: Path, back: Path, gone: Callable[[PipeEnd], None]) -> tuple[PipeEnd, PipeEnd]:
     """Both ends of a new stream: the source's and the target's of ``there``."""
     near, far = PipeEnd(there, gone), PipeEnd(back, gone)
     near._other, far._other = far, near

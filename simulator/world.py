@@ -21,8 +21,8 @@ from simulator import attacks
 from simulator.clock import HostClock
 from simulator.compute import SimCompute
 from simulator.hub import Hub
+from simulator.links import LinkModel
 from simulator.network import SimNetwork
-from simulator.pipe import LinkModel
 from simulator.scenario import HostSection, Scenario
 from simulator.seeds import rng
 from simulator.signer import KeyedSigner, verify
@@ -81,17 +81,8 @@ class World:
         self.scenario = scenario
         self.seed = seed
         self.hub = hub or Hub()
-        section = scenario.link
         self.network = SimNetwork(
-            seed,
-            LinkModel(
-                section.latency_s,
-                section.jitter_s,
-                section.stream_bytes_per_s if section.stream_bytes_per_s < 1e12 else float("inf"),
-                section.loss_rate,
-                section.duplicate_rate,
-            ),
-            hub=self.hub,
+            seed, LinkModel.of(scenario.link), hub=self.hub, framed=scenario.framed
         )
         self.failpoints: list[Callable[[int, str, int], None]] = []
         """Called with (node, phase, round) at every step; may raise ``Killed``."""
@@ -110,6 +101,7 @@ class World:
             KeyedSigner(secret) if self.scenario.signer == "keyed" else Identity(secret)
         )
         host = self._host(index)
+        self.network.set_host(signer.peer_id, host)
         return SimNode(
             index,
             f"node-{index}",
@@ -226,8 +218,7 @@ class World:
             Killed: always; let it pass.
         """
         node = self.nodes[index]
-        for pipe in list(self.network.hosts[node.peer].pipes):
-            pipe.abort()
+        self.network.hosts[node.peer].transport.abort()
         raise Killed(node.name)
 
     def kill_at(self, index: int, phase: str, from_round: int) -> None:

@@ -16,10 +16,10 @@ import pytest_asyncio
 
 from node.types import PeerId
 from simulator.loop import VirtualTimeLoop
+from simulator.links import LinkModel
 from simulator.network import SimNetwork
-from simulator.pipe import LinkModel
 
-LOOP_OF_WORLD = {"sim": "virtual", "hivemind": "uvloop"}
+LOOP_OF_WORLD = {"sim": "virtual", "sim_whole": "virtual", "hivemind": "uvloop"}
 HIVEMIND = pytest.param(
     "hivemind",
     marks=[
@@ -45,9 +45,10 @@ def _fits(item: pytest.Item) -> bool:
 
 
 class SimSwarm:
-    def __init__(self) -> None:
+    def __init__(self, framed: bool) -> None:
         # 100 MB/s, so that a large message takes time and a small one can pass it
-        self.network = SimNetwork(5, LinkModel(latency_s=0.005, jitter_s=0.001, bytes_per_s=1e8))
+        link = LinkModel(latency_s=0.005, jitter_s=0.001, bytes_per_s=1e8)
+        self.network = SimNetwork(5, link, framed=framed)
         self.nodes: list[Any] = []
 
     async def start(self, number: int) -> Any:
@@ -91,12 +92,14 @@ class HivemindSwarm:
         await asyncio.gather(*(host.close() for host in self.running))
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["sim", HIVEMIND])
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["sim", "sim_whole", HIVEMIND])
 async def swarm(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Any]:
     made: Any = (
-        SimSwarm() if request.param == "sim" else HivemindSwarm(tmp_path_factory.mktemp("hivemind"))
+        HivemindSwarm(tmp_path_factory.mktemp("hivemind"))
+        if request.param == "hivemind"
+        else SimSwarm(framed=request.param == "sim")
     )
     made.nodes = [await made.start(number) for number in range(3)]
     for node in made.nodes:

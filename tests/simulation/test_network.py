@@ -7,9 +7,9 @@ import pytest
 
 from node.errors import Unavailable
 from node.types import PeerId
+from simulator.links import LinkModel
 from simulator.loop import run
 from simulator.network import SimNetwork
-from simulator.pipe import LinkModel
 
 A, B, C = PeerId("12D3KooWA"), PeerId("12D3KooWB"), PeerId("12D3KooWC")
 
@@ -112,6 +112,7 @@ async def test_a_duplicated_request_is_handled_twice_and_answered_once() -> None
 
     b.transport.serve("note", note, request_bytes_max=10)
     reply = await a.transport.call(B, "note", b"x", timeout_s=1, reply_bytes_max=10)
+    await asyncio.sleep(1)
     assert (reply, seen) == (b"1", [b"x", b"x"])
     await network.close()
 
