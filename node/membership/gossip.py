@@ -101,7 +101,7 @@ class Gossip:
             Malformed, TooLarge, BadSignature: one is invalid, and ``strict``; else it is left out.
         """
         now = self._clock.unix_s()
-        known = {record.signed: record for record in self._view.usable(now)}
+        known = self._view.usable_by_bytes(now)
         authors: dict[PeerId, int] = {}
         checked = 0
         for signed in values:

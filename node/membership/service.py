@@ -111,9 +111,11 @@ class MembershipService:
         self._key = f"artel/{config.swarm}/peers"
         self._sequence = 0
         self._cloned = False
+        self._unannounced = ""
         self._joined: frozenset[PeerId] = frozenset()
         self._once_joined: set[PeerId] = set()
         self._announce_now = asyncio.Event()
+        self._usable: Sequence[PeerRecord] = ()
         self._shown: object = ()
 
     async def run(self) -> None:
@@ -146,6 +148,8 @@ class MembershipService:
             parts = ["alone: no bootstrap peer is configured and nobody joined us"]
         if split := self.split.sentence(now):
             parts.append(split)
+        if self._unannounced:
+            parts.append(self._unannounced)
         if self._cloned:
             parts.append("another node runs with this key, or the clock was set back")
         return "; ".join(parts)
@@ -196,15 +200,12 @@ class MembershipService:
                 await asyncio.sleep(self._config.quick_s)  # Several causes, one announcement.
 
     async def _renew_own(self) -> PeerRecord:
-        now = self._clock.unix_s()
-        sequence = max(self._sequence + 1, int(now * 1000))
-        # Durable first: after a crash, no record may reuse a sequence that others saw.
-        await self._store.put({SEQUENCE_KEY: sequence.to_bytes(8, "big")})
+        sequence = await self._next_sequence()
         self._sequence = max(self._sequence, sequence)
         own = make_record(
             self._signer,
             sequence=sequence,
-            now=now,
+            now=self._clock.unix_s(),
             ttl_s=self._config.ttl_s,
             addresses=self._config.announce or self._transport.addresses,
             swarm=self._config.swarm,
@@ -214,6 +215,22 @@ class MembershipService:
         )
         self._gossip.own = own
         return own
+
+    async def _next_sequence(self) -> int:
+        """A new sequence, durable first: after a crash no record may reuse one that others saw.
+
+        A disk that takes nothing is tried again: the node goes on with what it announced before.
+        """
+        while True:
+            sequence = max(self._sequence + 1, int(self._clock.unix_s() * 1000))
+            try:
+                await self._store.put({SEQUENCE_KEY: sequence.to_bytes(8, "big")})
+            except Unavailable as error:
+                self._unannounced = f"not announced: {error}"
+                await asyncio.sleep(self._config.period_s)
+            else:
+                self._unannounced = ""
+                return sequence
 
     # Refresh.
 
@@ -242,6 +259,9 @@ class MembershipService:
             self._sequence = self._gossip.own_seen
             self._announce_now.set()
         usable = self.view.usable(self._clock.unix_s())
+        if usable is self._usable:
+            return
+        self._usable = usable
         shown = [(record.peer, record.jobs, record.addresses) for record in usable]
         if shown != self._shown:
             self._shown = shown

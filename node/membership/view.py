@@ -5,19 +5,21 @@ Implements docs/protocol.md, "View" and "Scores". ``now`` is unix seconds everyw
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from node.membership.record import PeerRecord
+from node.membership.worth import (
+    SHUN_BELOW,
+    SHUN_S,
+    EvictionOrder,
+    Peer,
+    current_score,
+    decayed_score,
+)
 from node.types import JobId, PeerId
 
-SCORE_HALF_LIFE_S = 600.0
-"""Time in which half of a score is forgiven."""
-SHUN_BELOW = -10.0
-"""A peer whose score falls to this is shunned."""
-SHUN_S = 300.0
-"""How long a peer is shunned; its score then stands at half of SHUN_BELOW."""
 EXPIRED_KEPT_S = 3600.0
 """How long an expired record is remembered, to tell "expired" from "never seen"."""
 RETRY_S_MIN = 0.5
@@ -48,24 +50,15 @@ class Verdict:
     reason: str
 
 
-@dataclass
-class Peer:
-    """What is known of one peer. Changed by the View only."""
+@dataclass(frozen=True)
+class Usable:
+    """The usable records, and for which times."""
 
-    record: PeerRecord | None = None
-    """Newest record, expired or not; None for a peer that only called or is only configured."""
-    learned: float = 0.0
-    """When ``record`` came; unix seconds."""
-    met: float | None = None
-    """When a call to or from it last succeeded."""
-    failures: int = 0
-    """Calls to it that failed in a row."""
-    retry_at: float = 0.0
-    shunned_until: float = 0.0
-    score: float = 0.0
-    scored_at: float = 0.0
-    errors: dict[str, int] = field(default_factory=dict)
-    """Reason -> protocol errors."""
+    records: Sequence[PeerRecord]
+    by_bytes: Mapping[bytes, PeerRecord]
+    since: float
+    until: float
+    """Until then, excluded, by itself; unix seconds."""
 
 
 class View:
@@ -83,6 +76,9 @@ class View:
         self.bootstrap = tuple(sorted(set(bootstrap) - {own}))
         self._kept = frozenset(self.bootstrap)
         self._peers: dict[PeerId, Peer] = {}
+        self._usable: Usable | None = None
+        """What ``usable`` found, while nothing changed it."""
+        self._order = EvictionOrder()
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -90,6 +86,7 @@ class View:
     def keep(self, peers: Sequence[PeerId]) -> None:
         """Never evict ``peers`` (the electors of our jobs) nor the bootstrap peers; replaces."""
         self._kept = frozenset([*self.bootstrap, *peers])
+        self._order.reset()
 
     def learn(self, record: PeerRecord, now: float) -> Verdict:
         """Take a verified record, if it is newer than what is known.
@@ -110,6 +107,7 @@ class View:
             return Verdict(False, "full")
         is_new = before is None or before.expires_unix_s <= now
         peer.record, peer.learned = record, now
+        self._usable = None
         if is_new:
             peer.failures, peer.retry_at = 0, 0.0
         if is_new and before:
@@ -121,9 +119,9 @@ class View:
         for peer_id in sorted(self._peers):
             peer = self._peers[peer_id]
             last = peer.record.expires_unix_s if peer.record else (peer.met or peer.scored_at)
-            forgiven = peer.shunned_until <= now and _decayed(peer, now) > -0.1
+            forgiven = peer.shunned_until <= now and decayed_score(peer, now) > -0.1
             if last + EXPIRED_KEPT_S <= now and forgiven and peer_id not in self._kept:
-                del self._peers[peer_id]
+                self._forget(peer_id)
 
     def called(self, peer_id: PeerId, ok: bool, now: float) -> None:
         """Note that a call to ``peer_id`` was answered, or not; or that it called us."""
@@ -150,16 +148,18 @@ class View:
             return
         if reason in peer.errors or len(peer.errors) < _REASONS_MAX:
             peer.errors[reason] = peer.errors.get(reason, 0) + 1
-        peer.score = _decayed(peer, now) - BLAME.get(reason, BLAME_OTHER)
+        peer.score = decayed_score(peer, now) - BLAME.get(reason, BLAME_OTHER)
         peer.scored_at = now
+        self._order.reset()  # it is worth less than before
         if peer.score <= SHUN_BELOW:
             peer.shunned_until = now + SHUN_S
+            self._usable = None
             peer.score, peer.scored_at = SHUN_BELOW / 2, now + SHUN_S
 
     def score(self, peer_id: PeerId, now: float) -> float:
         """0 is neutral, below is worse; SHUN_BELOW while shunned."""
         peer = self._peers.get(peer_id)
-        return _score(peer, now) if peer else 0.0
+        return current_score(peer, now) if peer else 0.0
 
     def is_shunned(self, peer_id: PeerId, now: float) -> bool:
         """Whether calls from and to the peer are refused for now."""
@@ -175,12 +175,30 @@ class View:
         return self._peers.get(peer_id)
 
     def usable(self, now: float) -> Sequence[PeerRecord]:
-        """Records that live, of peers that are not shunned, sorted by id."""
-        return [
-            peer.record
-            for _, peer in self.known()
-            if peer.record and peer.record.expires_unix_s > now and peer.shunned_until <= now
-        ]
+        """Records that live, of peers that are not shunned, sorted by id.
+
+        The same list as before if nothing changed since; it never changes itself.
+        """
+        return self._usable_at(now).records
+
+    def usable_by_bytes(self, now: float) -> Mapping[bytes, PeerRecord]:
+        """The same by their encoded form."""
+        return self._usable_at(now).by_bytes
+
+    def _usable_at(self, now: float) -> Usable:
+        known = self._usable
+        if known is None or not known.since <= now < known.until:
+            living = [
+                (peer.record, peer.shunned_until)
+                for _, peer in self.known()
+                if peer.record and peer.record.expires_unix_s > now
+            ]
+            until = [r.expires_unix_s for r, _ in living] + [s for _, s in living if s > now]
+            records = [record for record, shunned_until in living if shunned_until <= now]
+            by_bytes = {record.signed: record for record in records}
+            known = Usable(records, by_bytes, now, min(until, default=math.inf))
+            self._usable = known
+        return known
 
     def serving(self, job: JobId, now: float) -> Sequence[PeerId]:
         """Usable peers that say that they serve ``job``, sorted."""
@@ -231,31 +249,19 @@ class View:
         """The entry of ``peer_id``, made if need be; None if it is the worst of a full table."""
         if peer_id == self.own:
             return None
-        self._peers.setdefault(peer_id, Peer(scored_at=now, learned=now))
-        others = [other for other in self._peers if other not in self._kept]
-        if len(others) > self.peers_max:
-            worst = min(
-                others,
-                key=lambda other: (*_worth(self._peers[other], now), other != peer_id, other),
-            )
-            del self._peers[worst]
+        if peer_id not in self._peers:
+            self._peers[peer_id] = Peer(scored_at=now, learned=now)
+        if len(self._peers) > self.peers_max:
+            kept = sum(other in self._peers for other in self._kept)
+            if len(self._peers) - kept > self.peers_max:
+                self._forget(self._order.worst(self._peers, self._kept, peer_id, now))
+        else:
+            self._order.reset()
         return self._peers.get(peer_id)
 
-
-def _worth(peer: Peer, now: float) -> tuple[bool, float, bool, float]:
-    """Order of eviction, worst first. Peers that answered us outlive any flood of hearsay."""
-    lives = peer.record is None or peer.record.expires_unix_s > now
-    return (lives, _score(peer, now), peer.met is not None, peer.learned)
-
-
-def _score(peer: Peer, now: float) -> float:
-    return SHUN_BELOW if peer.shunned_until > now else _decayed(peer, now)
-
-
-def _decayed(peer: Peer, now: float) -> float:
-    # A clock that was set back forgives nothing, and adds nothing.
-    age_s = max(0.0, now - peer.scored_at)
-    return peer.score * math.exp2(-age_s / SCORE_HALF_LIFE_S)
+    def _forget(self, peer_id: PeerId) -> None:
+        if self._peers.pop(peer_id).record:
+            self._usable = None
 
 
 def _calls(count: int) -> str:

@@ -8,15 +8,8 @@ from hypothesis import strategies as st
 from node.identity import Identity
 from node.membership.record import PeerRecord
 from node.membership.split import GRACE_S, SplitWatch, choose_absent, choose_joined
-from node.membership.view import (
-    EXPIRED_KEPT_S,
-    RETRY_S_MAX,
-    SCORE_HALF_LIFE_S,
-    SHUN_BELOW,
-    SHUN_S,
-    View,
-    short,
-)
+from node.membership.view import EXPIRED_KEPT_S, RETRY_S_MAX, View, short
+from node.membership.worth import SCORE_HALF_LIFE_S, SHUN_BELOW, SHUN_S
 from node.types import JobId, PeerId
 
 NOW = 1_800_000_000.0
@@ -287,3 +280,31 @@ def test_a_split_whose_other_side_fell_silent_is_not_called_healed() -> None:
     assert watch.observe([], [], [], NOW + 60)
     assert watch.sentence(NOW + 60) == "the peers beyond a split fell silent 0 s ago"
     assert (watch.noticed, watch.healed) == (1, 0)
+
+
+def test_a_flood_at_one_instant_evicts_in_the_order_of_a_full_search() -> None:
+    rng = np.random.default_rng(3)
+    view = _view(*range(1, 9), peers_max=8)
+    held = {_id(i) for i in range(1, 9)}
+    for i in (2, 3, 5):
+        view.called(_id(i), True, NOW + i)
+    view.blame(_id(7), "malformed", NOW)
+    later = NOW + 30
+    for index in rng.permutation(np.arange(9, 40)).tolist():
+        peers = dict(view.known())
+        taken = view.learn(_record(index), later).ok
+        held.add(_id(index))
+        if index % 5 == 0:
+            view.called(_id(index), True, later)
+        rank = {
+            p: (view.score(p, later), peers[p].met is not None, peers[p].learned) for p in peers
+        }
+        gone = held - {p for p, _ in view.known()}
+        assert len(gone) == 1
+        held -= gone
+        if taken:
+            assert rank[gone.pop()] == min(rank.values())
+        else:  # all that are left are worth more than hearsay
+            assert gone == {_id(index)}
+            assert min(rank.values()) >= (0.0, False, later)
+    assert {_id(2), _id(3), _id(5)} <= held
