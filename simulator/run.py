@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -62,7 +63,12 @@ def run_scenario(
     ties = rng(seed, "ties") if scenario.shuffle_ties else None
     started = time.perf_counter()
     with shared_results() if scenario.memo else nullcontext():
-        run(_run(scenario, seed, outcome, trace, watchers), tie_rng=ties)
+        try:
+            run(_run(scenario, seed, outcome, trace, watchers), tie_rng=ties)
+        except Exception as error:
+            if not outcome.violations:  # else a daemon told of it before
+                text = "".join(traceback.format_exception(error))
+                outcome.violations.append(Violation(outcome.virtual_s, "no_crash", text))
     outcome.wall_s = time.perf_counter() - started
     outcome.ok = not outcome.violations
     return outcome
@@ -79,27 +85,29 @@ async def _run(
     world = World(scenario, seed, hub)
     trace = Trace({node.peer: node.name for node in world.nodes}, out)
     invariants = Invariants(world)
+    outcome.violations = invariants.violations
     hub.watchers += [trace, invariants, *(make(world) for make in watchers)]
     player = FaultPlayer(world)
     async with world:
-        for node in world.nodes:
-            if node.index not in player.late:
-                await world.start(node.index)
+        there = [node.index for node in world.nodes if node.index not in player.late]
+        for index in (i for i in there if i < scenario.nodes):
+            await world.start(index)
         await world.submit()
+        for index in (i for i in there if i >= scenario.nodes):
+            await world.start(index)  # followers are told the job's id
         try:
             async with asyncio.timeout(scenario.limit_s), asyncio.TaskGroup() as group:
                 group.create_task(player.run())
                 group.create_task(_until_done(world))
         except TimeoutError:
-            text = f"the job did not end within {scenario.limit_s:g} virtual seconds"
-            outcome.violations.append(Violation(world.now(), "liveness", text))
+            pass  # what is not done by now is found by the invariants
         invariants.finish(world.now())
         outcome.virtual_s = world.now()
+        outcome.recovery_virtual_s = invariants.recovery_virtual_s
         outcome.metrics = _worst_metrics(world)
         outcome.rounds = min(
             (r.head.round for n in world.honest if n.daemon for r in n.daemon.runners), default=0
         )
-    outcome.violations += invariants.violations
     outcome.events, outcome.trace_digest = trace.events, trace.digest
 
 

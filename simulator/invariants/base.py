@@ -1,0 +1,144 @@
+"""What all checks share: the facts of the run, and how a violation is told."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from node.identity import Verifier
+from node.identity import verify as verify_ed25519
+from node.jobs.runner import JobRunner
+from node.ledger.chain import Head
+from node.types import Digest, JobId, PeerId
+from node.wire.messages import Certificate, Decision, PrepareCertificate, Signed
+from simulator.hub import Watcher
+from simulator.invariants.taps import Taps
+from simulator.signer import verify
+
+if TYPE_CHECKING:
+    from simulator.world import SimNode, World
+
+KEPT_ROUNDS = 4
+"""Rounds behind the newest whose messages are remembered."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """An invariant that did not hold."""
+
+    at_s: float
+    invariant: str
+    """Its name, for example ``one_decision``."""
+    text: str
+
+
+@dataclass
+class Facts:
+    """What is known of the run, gathered once for all checks.
+
+    Args:
+        world: the world under test.
+        report: takes a violation.
+    """
+
+    world: "World"
+    report: Callable[[Violation], None]
+    decisions: dict[Digest, Decision] = field(default_factory=dict)
+    """Every decision that was proposed or certified on the wire, by id."""
+    chain: dict[int, Digest] = field(default_factory=dict)
+    """Round -> the decision that honest nodes certified first."""
+    taps: Taps = field(default_factory=Taps)
+
+    def __post_init__(self) -> None:
+        world = self.world
+        self.verify: Verifier = verify if world.scenario.signer == "keyed" else verify_ed25519
+        self._liars = world.liars
+        electors = world.nodes[: world.scenario.nodes]
+        self.n = world.scenario.nodes
+        self.f = (self.n - 1) // 3
+        self.quorum = -(-2 * self.n // 3)
+        self.keys = tuple(
+            node.signer.public_key for node in sorted(electors, key=lambda node: node.peer)
+        )
+        """Public keys of the founders in the order of their peer ids: elector -> key."""
+        self.nodes_by_peer: dict[PeerId, SimNode] = {node.peer: node for node in world.nodes}
+        by_key = {node.signer.public_key: node for node in electors}
+        self.electors: list[SimNode] = [by_key[key] for key in self.keys]
+        """Elector -> its node."""
+        self.elector_of = {node.index: e for e, node in enumerate(self.electors)}
+        """Node -> elector; followers have none."""
+
+    @property
+    def liars(self) -> int:
+        """How many electors lie."""
+        return sum(node.index in self._liars for node in self.electors)
+
+    def refresh(self) -> None:
+        """Look again who lies; a world may be told between its making and its start."""
+        self._liars = self.world.liars
+
+    def is_honest(self, node: int) -> bool:
+        """Whether a node follows the protocol."""
+        return node not in self._liars
+
+    def runner(self, node: int) -> JobRunner | None:
+        """The job as it runs on a node now."""
+        daemon = self.world.nodes[node].daemon
+        runners = daemon.runners if daemon else ()
+        return runners[0] if runners else None
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One message as an honest or lying node sent it for the first time."""
+
+    at_s: float
+    sender: int
+    """Node, not elector."""
+    job: JobId
+    round: int
+    signed: Signed | None = None
+    """What the sender signed itself."""
+    lock: PrepareCertificate | None = None
+    certificate: Certificate | None = None
+
+
+@dataclass(frozen=True)
+class Moved:
+    """The head of an honest node moved."""
+
+    at_s: float
+    node: int
+    runner: JobRunner
+    before: int
+    """Round of its head before; 0 at the start."""
+    head: Head
+    decision: Decision | None
+    """The decision of the head, where it was seen."""
+    caught_up: bool
+    """By the chain and the state of others, not in a round of its own."""
+
+
+class Check(Watcher):
+    """One invariant, or a few on the same facts."""
+
+    name: ClassVar[str]
+    """Shown in violations."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+
+    def heard(self, message: Heard) -> None:
+        """A message left its sender for the first time."""
+
+    def moved(self, moved: Moved) -> None:
+        """An honest node certified or caught up."""
+
+    def forget(self, before_round: int) -> None:
+        """Rounds before this one are over: let go of them."""
+
+    def finish(self, at_s: float) -> None:
+        """The run is over."""
+
+    def fail(self, at_s: float, text: str, name: str = "") -> None:
+        """Report a violation."""
+        self.facts.report(Violation(at_s, name or self.name, text))

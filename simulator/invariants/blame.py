@@ -1,0 +1,34 @@
+"""Peer input raises only scored errors, and an honest node is never held to lie.
+
+Some breaches of form come of the network alone: a proposal that arrives twice, a message of a
+round that a node has left or that a restart brings again. They are scored lightly (reason
+``protocol``), and their texts are listed here; any other blame of an honest node is a violation.
+"""
+
+from collections.abc import Mapping
+
+from simulator.invariants.base import Check
+
+BENIGN = (
+    "a second proposal for one view",  # delivered twice, or sent again after a lost receipt
+)
+
+
+class NoFalseBlame(Check):
+    """Honest nodes blame liars only."""
+
+    name = "no_false_blame"
+
+    def event(self, at_s: float, node: int, event: str, fields: Mapping[str, object]) -> None:
+        """Look at blames between honest nodes, and at failed daemons."""
+        if event == "daemon_failed":
+            self.fail(at_s, f"node-{node}: {fields['error']}", "only_peer_errors")
+        if event != "peer_error" or not self.facts.is_honest(node):
+            return
+        blamed = next((n for p, n in self.facts.nodes_by_peer.items() if p == fields["peer"]), None)
+        if blamed is None or not self.facts.is_honest(blamed.index):
+            return
+        reason, text = str(fields["reason"]), str(fields["text"])
+        if reason == "refused" or (reason == "protocol" and text.startswith(BENIGN)):
+            return
+        self.fail(at_s, f"node-{node} blames honest {blamed.name}: {reason}: {text}")

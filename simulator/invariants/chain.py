@@ -1,0 +1,197 @@
+"""What a certified decision may say: parent, electors, credits, refusals, whom it leaves out.
+
+Source: docs/protocol.md, "Decision", "Chain", "Reduction".
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from node.errors import PeerError
+from node.ledger.votes import decision_id
+from node.types import Digest
+from node.wire import exchange_pb2 as pb
+from node.wire.convert import decode_have, decode_list
+from node.wire.messages import Decision, ListMessage, Signed
+from simulator.invariants.base import Check, Facts, Heard, Moved
+
+CREDIT_MICRO = 1_000_000
+"""For each contribution in the plan."""
+
+
+class SoundChain(Check):
+    """Rounds grow; each decision follows the one before; electors stay; nobody honest is banned."""
+
+    name = "sound_chain"
+
+    def moved(self, moved: Moved) -> None:
+        """Check the new head."""
+        head, decision, facts = moved.head, moved.decision, self.facts
+        who, at_s = f"node-{moved.node}", moved.at_s
+        # A jump that only brings the state of the head keeps the head.
+        if head.round < moved.before or (head.round == moved.before and not moved.caught_up):
+            self.fail(at_s, f"{who} went from round {moved.before} to {head.round}")
+        if tuple(key for key, _ in head.electorate.keys) != facts.keys:
+            self.fail(at_s, f"{who} has other electors than the founders", "electorate")
+        if decision is None:
+            return
+        before = facts.chain.get(head.round - 1)
+        if before is not None and decision.prev != before:
+            self.fail(at_s, f"round {head.round} does not follow round {head.round - 1}")
+        earlier = facts.decisions.get(before) if before is not None else None
+        if earlier is not None and earlier.halted:
+            self.fail(at_s, f"{who} certified round {head.round} of a halted job", "halted")
+        for key in decision.bans:
+            banned = next((n for n in facts.electors if n.signer.public_key == key), None)
+            if banned is not None and facts.is_honest(banned.index):
+                self.fail(at_s, f"{banned.name} is honest and banned", "no_honest_ban")
+
+
+class Credits(Check):
+    """Credits come from certificates only: one for each contribution in a plan, none is lost."""
+
+    name = "credits"
+
+    def __init__(self, facts: Facts) -> None:
+        super().__init__(facts)
+        self._sums: dict[int, Mapping[bytes, int]] = {0: {}}
+        """Round -> credits by key after it, as far as all decisions are known."""
+        self._commits: set[tuple[int, int, Digest]] = set()
+        """(round, elector, id) of commitments that their authors sent."""
+        self._checked: set[int] = set()
+
+    def heard(self, message: Heard) -> None:
+        """Remember commitments."""
+        signed, elector = message.signed, self.facts.elector_of.get(message.sender)
+        if signed is not None and signed.kind == "commit" and elector is not None:
+            self._commits.add((signed.round, elector, signed.id))
+
+    def moved(self, moved: Moved) -> None:
+        """Compare what a head says with the sum over the chain."""
+        head, decision = moved.head, moved.decision
+        if decision is not None and head.round not in self._checked:
+            self._checked.add(head.round)
+            self._check_decision(moved.at_s, decision)
+        expected = self._sum(head.round)
+        if expected is not None and dict(head.credits) != expected:
+            total, due = sum(head.credits.values()), sum(expected.values())
+            text = f"node-{moved.node} counts {total} micro-credits after round {head.round}, "
+            self.fail(moved.at_s, f"{text}the chain minted {due}")
+
+    def _check_decision(self, at_s: float, decision: Decision) -> None:
+        round_ = decision.round
+        due = tuple((e, CREDIT_MICRO) for e, _ in decision.plan)
+        if decision.credits != due:
+            self.fail(at_s, f"round {round_} mints {decision.credits} for the plan's {due}")
+        for elector, id_ in decision.plan:
+            if self.facts.n > 1 and (round_, elector, id_) not in self._commits:
+                text = f"round {round_} uses a contribution that elector {elector} never sent"
+                self.fail(at_s, text)
+
+    def _sum(self, round_: int) -> Mapping[bytes, int] | None:
+        last = max(r for r in self._sums if r <= round_)
+        for r in range(last + 1, round_ + 1):
+            id_ = self.facts.chain.get(r)
+            decision = self.facts.decisions.get(id_) if id_ is not None else None
+            if decision is None:
+                return None
+            counted = Counter(self._sums[r - 1])
+            for elector, _ in decision.plan:
+                counted[self.facts.keys[elector]] += CREDIT_MICRO
+            self._sums[r] = dict(counted)
+        return self._sums[round_]
+
+    def forget(self, before_round: int) -> None:
+        """Old commitments."""
+        self._commits = {c for c in self._commits if c[0] >= before_round}
+
+
+class Refusals(Check):
+    """A reason that accuses its author falls on honest ones at most once for each liar."""
+
+    name = "no_false_refusal"
+    _ACCUSING = ("equivocation", "bad_leaf", "malformed", "bad_norm")
+
+    def __init__(self, facts: Facts) -> None:
+        super().__init__(facts)
+        self._checked: set[int] = set()
+
+    def moved(self, moved: Moved) -> None:
+        """Count honest electors that were refused with an accusation."""
+        decision, facts = moved.decision, self.facts
+        if decision is None or decision.round in self._checked:
+            return
+        self._checked.add(decision.round)
+        accused = [
+            (facts.electors[e].name, why)
+            for e, why in decision.refused
+            if why in self._ACCUSING and facts.is_honest(facts.electors[e].index)
+        ]
+        proofs = [name for name, why in accused if why == "equivocation"]
+        if proofs or len(accused) > facts.liars:
+            text = f"round {decision.round} refuses honest nodes: {accused}"
+            self.fail(moved.at_s, f"{text}; {facts.liars} lie")
+
+
+class Censorship(Check):
+    """A commitment that more than f HAVEs of the leader's quorum name is in the certified list."""
+
+    name = "no_censorship"
+
+    def __init__(self, facts: Facts) -> None:
+        super().__init__(facts)
+        self._lists: dict[Digest, Signed] = {}
+        self._plans: dict[Digest, Signed] = {}
+        self._plan_of: dict[Digest, Digest] = {}
+        """Decision -> plan that its proposal named."""
+        self._checked: set[int] = set()
+
+    def heard(self, message: Heard) -> None:
+        """Remember what leaders say."""
+        signed = message.signed
+        if signed is None:
+            return
+        if signed.kind == "list":
+            self._lists[signed.id] = signed
+        elif signed.kind == "plan":
+            self._plans[signed.id] = signed
+        elif signed.kind == "propose":
+            m = pb.Proposal.FromString(signed.body)
+            if m.plan_id:
+                self._plan_of.setdefault(decision_id(m.decision), Digest(m.plan_id))
+
+    def moved(self, moved: Moved) -> None:
+        """Look for the list behind a decision in which somebody is absent."""
+        decision = moved.decision
+        if decision is None or decision.round in self._checked:
+            return
+        self._checked.add(decision.round)
+        absent = {e for e, why in decision.refused if why == "absent"}
+        plan = self._plans.get(self._plan_of.get(moved.head.id, Digest(b"")))
+        listed = self._lists.get(Digest(pb.Plan.FromString(plan.body).list_id)) if plan else None
+        if not absent or listed is None:
+            return
+        try:
+            value = decode_list(listed.body, listed.job, listed.round)
+            named = _named(value)
+        except PeerError:
+            return
+        for elector in sorted(absent):
+            if named[elector] > self.facts.f:
+                text = f"round {decision.round} leaves out elector {elector}, whom "
+                self.fail(moved.at_s, f"{text}{named[elector]} HAVEs of its list name")
+
+    def forget(self, before_round: int) -> None:
+        """Old rounds."""
+        self._lists = {k: s for k, s in self._lists.items() if s.round >= before_round}
+        self._plans = {k: s for k, s in self._plans.items() if s.round >= before_round}
+        if len(self._plan_of) > 10_000:
+            self._plan_of.clear()
+
+
+def _named(value: ListMessage) -> Counter[int]:
+    """Elector -> how many HAVEs name the same commitment of it, at most."""
+    count = Counter(item for have in value.haves for item in decode_have(have.body).held)
+    best: Counter[int] = Counter()
+    for (elector, _), times in count.items():
+        best[elector] = max(best[elector], times)
+    return best

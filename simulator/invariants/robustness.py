@@ -1,0 +1,122 @@
+"""The aggregate stays near the honest updates while at most f lie.
+
+A rule is (f, kappa)-robust if, for every set S of m - f rows,
+``|F - mean_S|^2 <= kappa * mean_{i in S} |x_i - mean_S|^2`` (Allouah et al. 2023,
+arXiv:2302.01772, Definition 2; kappa of the rules in its Table 1 and appendix). With more than
+m - f honest rows the same holds for all of them: average over their subsets, by Jensen.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from node.errors import Malformed
+from node.wire.messages import Decision
+from simulator.invariants.base import Check, Facts, Moved
+from simulator.invariants.state import decoded
+from simulator.invariants.taps import Applied
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Vector = npt.NDArray[np.float64]
+
+
+def _half(f: int, m: int) -> float:
+    return 1 + f / (m - 2 * f)
+
+
+KAPPA: Mapping[str, Callable[[int, int], float]] = {
+    "trimmed_mean": lambda f, m: 6 * f / (m - 2 * f) * _half(f, m),
+    "median": lambda f, m: 4 * _half(f, m) ** 2,
+    "geometric_median": lambda f, m: 4 * _half(f, m) ** 2,
+    # Proven for Krum; the mean of m - f good rows is measured to stay far below.
+    "multi_krum": lambda f, m: 6 * _half(f, m),
+    # No kappa is published for a median radius; that of the median it starts from is used.
+    "centered_clip": lambda f, m: 4 * _half(f, m) ** 2,
+    "mean": lambda f, m: 0.0,
+}
+"""Rule -> kappa(f, m rows). A rule that is missing here is only held to be finite."""
+INSIDE = ("trimmed_mean", "median")
+"""Rules that never leave the honest range of a coordinate."""
+CODEC_ERROR: Mapping[str, float] = {"fp32": 1e-6, "fp16": 2.0**-10, "int8": 1 / 250}
+"""Error of a coordinate, relative to the largest of its block."""
+
+
+class Aggregate(Check):
+    """The certified aggregate is within the rule's bound of the honest contributions used."""
+
+    name = "aggregate"
+
+    def __init__(self, facts: Facts) -> None:
+        super().__init__(facts)
+        self._checked: set[int] = set()
+
+    def moved(self, moved: Moved) -> None:
+        """Compare a round's results with the honest rows in its plan."""
+        decision = moved.decision
+        applied = self.facts.taps.applied.get(moved.head.id)
+        if decision is None or applied is None or decision.round in self._checked:
+            return
+        self._checked.add(decision.round)
+        rows = self._honest_rows(decision, applied)
+        if rows is None or not len(rows):
+            return
+        try:
+            aggregate = decoded(applied)
+        except Malformed:
+            self.fail(moved.at_s, f"the results of round {decision.round} do not decode")
+            return
+        self._check(moved.at_s, decision, applied, rows, aggregate)
+
+    def _honest_rows(self, decision: Decision, applied: Applied) -> "Vector | None":
+        """Decoded honest rows of the plan; None if one was lost by a restart."""
+        rows = []
+        for elector, id_ in decision.plan:
+            if not self.facts.is_honest(self.facts.electors[elector].index):
+                continue
+            parts = self.facts.taps.rows.get((decision.round, id_))
+            if parts is None:
+                return None
+            g = applied.g
+            pairs = zip(parts, g.part_sizes, strict=True)
+            rows.append(np.concatenate([g.codec.decode(data, size) for data, size in pairs]))
+        return np.array(rows, np.float64)
+
+    def _check(
+        self, at_s: float, decision: Decision, applied: Applied, rows: "Vector", found: "Vector"
+    ) -> None:
+        m, f = len(decision.plan), applied.g.f
+        lying = m - len(rows)
+        kappa = KAPPA.get(decision.rule)
+        if kappa is None or lying > f or m <= 2 * f or (decision.rule == "mean" and lying):
+            return
+        codec = applied.g.result_codec
+        room = _codec_room(found, applied, CODEC_ERROR.get(codec.name, 0.01), codec.align)
+        room += 1e-5 * np.abs(rows).max(axis=0)
+        mean = rows.mean(axis=0)
+        spread = float(np.sqrt(((rows - mean) ** 2).sum(axis=1).mean()))
+        distance = float(np.linalg.norm(found - mean))
+        bound = float(np.sqrt(kappa(f, m))) * spread + float(np.linalg.norm(room))
+        text = (
+            f"round {decision.round} ({decision.rule}, {m} rows, {lying} of liars): the aggregate"
+        )
+        if distance > bound:
+            self.fail(at_s, f"{text} is {distance:.3g} from the honest mean, bound {bound:.3g}")
+        if decision.rule in INSIDE:
+            out = np.maximum(rows.min(axis=0) - found, found - rows.max(axis=0)) - room
+            if out.max() > 0:
+                where = int(np.argmax(out))
+                self.fail(at_s, f"{text} leaves the honest range at coordinate {where}")
+
+
+def _codec_room(found: "Vector", applied: Applied, relative: float, block: int) -> "Vector":
+    """Largest error of each coordinate by the encoding of the results. Shape [d]."""
+    room = np.empty_like(found)
+    for at in applied.g.slices:
+        size = np.abs(found[at])
+        starts = np.arange(0, len(size), block)
+        tops = np.maximum.reduceat(size, starts)
+        room[at] = relative * np.repeat(tops, np.diff([*starts, len(size)]))
+    return room

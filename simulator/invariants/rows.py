@@ -1,0 +1,76 @@
+"""A reducer does not complain of a part that it received in time."""
+
+from google.protobuf.message import DecodeError
+
+from node.errors import PeerError
+from node.types import PeerId
+from node.wire import exchange_pb2 as pb
+from node.wire.convert import decode_screens
+from simulator.invariants.base import Check, Facts, Heard
+
+MARGIN_S = 0.5
+"""Between the start of a screening and its answer, besides compute and disk."""
+
+
+class RowsReach(Check):
+    """Honest reducers complain ``missing`` only of honest parts that had not arrived."""
+
+    name = "rows_reach"
+
+    def __init__(self, facts: Facts) -> None:
+        super().__init__(facts)
+        self._arrived: dict[tuple[int, int], dict[tuple[int, int], float]] = {}
+        """(round, reducer's node) -> (contributor, part) -> first arrival in the round."""
+
+    def life(self, at_s: float, node: int, what: str) -> None:
+        """What arrived in an earlier life is gone."""
+        self._arrived = {k: v for k, v in self._arrived.items() if k[1] != node}
+
+    def arrived(
+        self, at_s: float, source: PeerId, target: PeerId, method: str, data: bytes
+    ) -> None:
+        """Note parts of honest contributors that arrive in their round."""
+        author, reducer = (self.facts.nodes_by_peer.get(p) for p in (source, target))
+        if author is None or reducer is None or not self.facts.is_honest(author.index):
+            return
+        try:
+            m = pb.RoundMessage.FromString(data)
+        except DecodeError:
+            return
+        elector = self.facts.elector_of.get(author.index)
+        runner = self.facts.runner(reducer.index)
+        if m.WhichOneof("body") != "scatter" or elector is None or runner is None:
+            return
+        if runner.flow is None or runner.round_now != m.round or runner.head.id != m.prev:
+            return
+        known = self._arrived.setdefault((m.round, reducer.index), {})
+        for part in m.scatter.parts:
+            known.setdefault((elector, part.part), at_s)
+
+    def heard(self, message: Heard) -> None:
+        """Check the complaints of an honest reducer."""
+        signed = message.signed
+        if signed is None or signed.kind != "screen" or not self.facts.is_honest(message.sender):
+            return
+        known = self._arrived.get((signed.round, message.sender))
+        if not known:
+            return
+        try:
+            screens = decode_screens(signed.body).screens
+        except PeerError as error:
+            self.fail(message.at_s, f"node-{message.sender} sends a screen that is none: {error}")
+            return
+        reducer = self.facts.world.nodes[message.sender]
+        due = message.at_s - MARGIN_S - 20 * reducer.store.fsync_s
+        for screen in screens:
+            for elector, why in screen.complaints:
+                came = known.get((elector, screen.part))
+                if why == "missing" and came is not None and came < due:
+                    text = f"node-{message.sender} misses part {screen.part} of elector {elector} "
+                    self.fail(
+                        message.at_s, f"{text}in round {signed.round}, which came at {came:.3f} s"
+                    )
+
+    def forget(self, before_round: int) -> None:
+        """Old rounds."""
+        self._arrived = {k: v for k, v in self._arrived.items() if k[0] >= before_round}
