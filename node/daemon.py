@@ -13,7 +13,7 @@ import structlog
 
 from node import __version__
 from node.config import NodeConfig, is_job_id
-from node.errors import ConfigError, PeerError
+from node.errors import ConfigError, PeerError, Unavailable
 from node.identity import Signer, Verifier, verify
 from node.jobs.deps import RunnerDeps
 from node.jobs.honest import HONEST, no_failpoint
@@ -88,7 +88,8 @@ class Daemon:
     ) -> None:
         self.config = config
         self._signer = signer
-        self._ports = ports
+        self._ports = ports = behaviour.ports(ports, signer.sign)
+        self._behaviour = behaviour
         self._slots_lost = slots_lost
         self._verifier = verifier
         self._log: Log = log or structlog.get_logger("artel")
@@ -139,6 +140,7 @@ class Daemon:
             self._group = group
             await self._jobs.run(group)
             group.create_task(self._membership.run(), name="membership")
+            group.create_task(self._behaviour.run(), name="behaviour")
             for runner in self._jobs.runners:
                 await self._serve_job(runner.signed)
             for text in self.config.jobs:
@@ -188,6 +190,10 @@ class Daemon:
                 signed = decode_signed_manifest(encoded, self._verifier)
                 try:
                     await self._jobs.start(signed)
+                except Unavailable as error:  # the disk takes nothing now
+                    self._log.warning("job_waits", job=job.hex(), reason=str(error))
+                    await asyncio.sleep(10 * FIND_JOB_S)
+                    continue
                 except ConfigError as error:
                     self._log.warning("job_not_started", job=job.hex(), reason=str(error))
                 else:

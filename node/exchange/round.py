@@ -10,7 +10,7 @@ voter (``voting``) over one ``RoundCore``. What moves it:
 Each call returns the effects to carry out, in order. docs/protocol.md, "A round".
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from node.errors import Malformed, PeerError
 from node.exchange.agreement import Agreement
@@ -54,6 +54,7 @@ class RoundMachine:
         slots: what this node signed in this round before a restart.
         lock: the lock on disk, if any.
         results: results of this round that were kept on disk.
+        signs: (round, kind, body) -> the body that an attack signs in its place.
     """
 
     def __init__(
@@ -64,9 +65,10 @@ class RoundMachine:
         slots: Mapping[str, Signed] | None = None,
         lock: PrepareCertificate | None = None,
         results: Iterable[Result] = (),
+        signs: Callable[[int, str, bytes], bytes] | None = None,
     ) -> None:
         agreement = Agreement(context.job, context.round, context.electorate, signer, verify)
-        self.core = RoundCore(context, agreement, signer, verify, dict(slots or {}))
+        self.core = RoundCore(context, agreement, signer, verify, dict(slots or {}), signs)
         haves = [int(slot.split(".")[1]) for slot in self.core.slots if slot.startswith("have.")]
         agreement.restore(self.core.slots.values(), lock, max(haves, default=0))
         for slot, signed in self.core.slots.items():

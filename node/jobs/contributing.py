@@ -45,7 +45,7 @@ async def contribute(
     )
     flow.reached("update")
     shown.loss = reply.loss
-    update = deps.behaviour.update(round_, reply.update)
+    update = await deps.behaviour.update(round_, reply.update)
     residual = replica.residual
     encoded = await deps.ports.compute.maths(
         lambda: encode_update(

@@ -74,7 +74,7 @@ class Courier:
         data = encode_round(RoundMessage(context.job, context.round, context.prev, body))
         for elector in to:
             peer = context.electorate.ids[elector]
-            sent = self.behaviour.sends(context.round, kind_of(body), data)
+            sent = self.behaviour.sends(context.round, peer, kind_of(body), data)
             if sent is not None:
                 self.group.create_task(self._deliver(peer, context.round, sent))
 

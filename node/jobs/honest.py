@@ -2,21 +2,35 @@
 
 from collections.abc import Sequence
 
-from node.ports import Behaviour, FloatVector
+from node.ports import Behaviour, FloatVector, Ports, Rows, Sign
+from node.types import PeerId
 
 
 class Honest:
     """The behaviour of every node that is not an attacker: it changes nothing."""
 
-    def update(self, round_: int, update: FloatVector) -> FloatVector:
+    def ports(self, ports: Ports, sign: Sign) -> Ports:
+        """The ports themselves."""
+        return ports
+
+    async def run(self) -> None:
+        """Nothing."""
+
+    async def update(self, round_: int, update: FloatVector) -> FloatVector:
         """The update itself."""
         return update
 
-    def parts(self, round_: int, parts: Sequence[bytes]) -> Sequence[bytes]:
-        """The parts themselves."""
-        return parts
+    def signs(self, round_: int, kind: str, body: bytes) -> bytes:
+        """The body itself."""
+        return body
 
-    def sends(self, round_: int, kind: str, message: bytes) -> bytes | None:
+    def reduces(
+        self, round_: int, rows: Rows, weights: Sequence[float]
+    ) -> tuple[Rows, Sequence[float]]:
+        """The rows and weights themselves."""
+        return rows, weights
+
+    def sends(self, round_: int, to: PeerId, kind: str, message: bytes) -> bytes | None:
         """The message itself."""
         return message
 

@@ -272,8 +272,7 @@ class RoundFlow:
             spread = Spread(effect.plan_id, parts, effect.result)
             self.courier.send(self.context, effect.to, spread)
         elif self.work.own_parts:  # none after a restart that lost them: the others complain
-            own = self.courier.behaviour.parts(self.context.round, self.work.own_parts)
-            parts = tuple((p, own[p]) for p in effect.parts)
+            parts = tuple((p, self.work.own_parts[p]) for p in effect.parts)
             self.courier.send(self.context, (effect.to,), Scatter(effect.commitment, parts))
 
     async def _do(self, effect: Screen | Reduce | Apply | Fetch) -> None:

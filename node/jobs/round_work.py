@@ -11,6 +11,7 @@ from node.errors import Malformed
 from node.exchange.core import RoundContext, RoundCore
 from node.exchange.effects import Apply, Reduce, Screen
 from node.exchange.round import Result
+from node.jobs.honest import HONEST
 from node.jobs.work import (
     Decoded,
     Geometry,
@@ -21,7 +22,7 @@ from node.jobs.work import (
     screen_parts,
     weights_of,
 )
-from node.ports import Compute
+from node.ports import Behaviour, Compute
 from node.state.outer import OuterState
 from node.types import Digest
 from node.wire.messages import PartScreen
@@ -41,12 +42,14 @@ class RoundWork:
         g: geometry of the job.
         state: the state before the round.
         compute: the maths lane.
+        behaviour: what an attack changes in what is combined.
     """
 
     core: RoundCore
     g: Geometry
     state: OuterState
     compute: Compute
+    behaviour: Behaviour = HONEST
     own_parts: Sequence[bytes] = ()
     """Our encoded parts, once there are any."""
     shadows: dict[tuple[Digest, ...], OuterState] = field(default_factory=dict)
@@ -117,13 +120,14 @@ class RoundWork:
 
         def work() -> tuple[tuple[float, ...], list[Result]]:
             weights = weights_of(self.g, effect.resolution, effect.rule, commitments)
+            rows, used = self.behaviour.reduces(self._context.round, decoded, weights)
             found = reduce_parts(
                 self.g,
                 self._context.round,
                 effect.resolution,
                 effect.rule,
-                weights,
-                decoded,
+                used,
+                rows,
                 effect.parts,
             )
             return weights, found

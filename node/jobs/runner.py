@@ -7,7 +7,7 @@ Flow. One runner a job; ``JobService`` hands it the messages of its job. What is
 import asyncio
 from collections.abc import Sequence
 
-from node.errors import ConfigError, PeerError, WorkerFailed
+from node.errors import ConfigError, PeerError, Unavailable, WorkerFailed
 from node.exchange.canonical import golden_check
 from node.exchange.core import RoundContext
 from node.exchange.deadlines import Bounds, DeadlineEstimator
@@ -17,6 +17,7 @@ from node.jobs.behind import Behind
 from node.jobs.contributing import contribute, draw
 from node.jobs.courier import Counters, Courier
 from node.jobs.deps import RunnerDeps
+from node.jobs.following import Following
 from node.jobs.mailbox import Mailbox
 from node.jobs.manifest import SignedManifest
 from node.jobs.progress import Progress
@@ -35,8 +36,6 @@ from node.wire.messages import Ack, FetchReply, FetchRequest, RoundMessage
 
 STATE_RETRY_S = 0.25
 """Pause before a state that nobody gave is asked for again."""
-FOLLOW_S = 0.5
-"""Pause of a follower between two looks at the chain."""
 
 
 class JobRunner:
@@ -60,6 +59,7 @@ class JobRunner:
             Bounds(limits.commit_s_min, limits.commit_s_max, limits.view_s_min, limits.view_s_max)
         )
         self._behind = Behind(lambda: self.head)
+        self._following = Following(deps.signer.peer_id)
         self._wide_first = False
 
     # Facts -------------------------------------------------------------------------------------
@@ -125,7 +125,8 @@ class JobRunner:
                 await self._run(worker)
             finally:
                 await worker.close()
-        except* (ConfigError, WorkerFailed) as group:  # out of a round it comes in groups
+        except* (ConfigError, WorkerFailed, Unavailable) as group:  # of a round: in groups
+            # Unavailable here is the disk: what cannot be kept must not be signed.
             reason = str(first_of(group))
             self.progress.state, self.progress.reason = "failed", reason
             self.deps.on_event("job_failed", job=job.name, reason=reason)
@@ -171,18 +172,26 @@ class JobRunner:
 
     async def _rounds(self, worker: Worker, replica: Replica) -> None:
         while self.head.round < self.manifest.job.rounds and not self.head.halted:
-            if self._behind.proven_by or not replica.is_current:
+            if self.me is None:
+                await self._follow(worker, replica)
+            elif self._behind.proven_by or not replica.is_current:
                 first = [self._behind.proven_by] if self._behind.proven_by else []
                 await self._catch_up(worker, replica, [*first, *self._others()])
-            elif self.me is None:
-                await self._catch_up(worker, replica, self._others())
-                self.progress.state = "running"
-                self.progress.reason = "following: this node is not an elector"
-                await asyncio.sleep(FOLLOW_S)
             else:
                 await self._round(worker, replica)
         while not replica.is_current:
-            await self._catch_up(worker, replica, self._others())
+            peers = self._others()
+            asked = self._following.ask(peers) if self.me is None else peers
+            await self._catch_up(worker, replica, asked)
+
+    async def _follow(self, worker: Worker, replica: Replica) -> None:
+        """One look at the chain from outside the electorate."""
+        before = self.head.round
+        await self._catch_up(worker, replica, self._following.ask(self._others()))
+        self.progress.state = "running"
+        if replica.is_current:
+            self.progress.reason = "following: this node is not an elector"
+            await asyncio.sleep(self._following.pause_s(self.head.round > before))
 
     # One round ---------------------------------------------------------------------------------
 
@@ -197,8 +206,9 @@ class JobRunner:
         ]
         signer = self.deps.signer if self._may_vote else None
         context = self._context(replica)
-        machine = RoundMachine(context, signer, self.deps.verify, slots, lock, results)
-        work = RoundWork(machine.core, replica.g, replica.state, self.deps.ports.compute)
+        liar = self.deps.behaviour
+        machine = RoundMachine(context, signer, self.deps.verify, slots, lock, results, liar.signs)
+        work = RoundWork(machine.core, replica.g, replica.state, self.deps.ports.compute, liar)
         if "commit" in slots:
             work.own_parts = await self._records.parts(round_, replica.g.rules.part_bytes) or ()
         async with Scope() as scope:

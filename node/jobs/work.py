@@ -230,7 +230,7 @@ def reduce_parts(
     resolution: Resolution,
     rule_name: str,
     weights: Sequence[float],
-    decoded: Decoded,
+    decoded: Mapping[tuple[int, int], FloatVector],
     parts: Sequence[int],
 ) -> list[tuple[int, Digest, bytes]]:
     """Combine the contributors' rows of some parts: (part, root, encoded result) of each."""

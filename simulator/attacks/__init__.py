@@ -1,11 +1,119 @@
 """What a Byzantine node may do, by name: the entry-point group ``artel.attacks``.
 
-Each factory takes the scale and the seed of ``artel node run --attack NAME[:SCALE]`` and gives a
-``node.ports.Behaviour`` around an otherwise honest node.
+Each class takes the scale and the seed of ``artel node run --attack NAME[:SCALE]`` and is a
+``node.ports.Behaviour`` around an otherwise honest node. Names are those of the literature.
 """
 
-from simulator.attacks.messages import garbage, silent
-from simulator.attacks.stale import stale
-from simulator.attacks.values import gaussian, huge, nan, sign_flip, zero
+from collections.abc import Mapping
+from types import MappingProxyType
 
-__all__ = ["garbage", "gaussian", "huge", "nan", "sign_flip", "silent", "stale", "zero"]
+from node.errors import ConfigError
+from simulator.attacks.base import Attack
+from simulator.attacks.claims import inflate_steps, inflate_weight
+from simulator.attacks.crowd import alie, alie_opt, drift, ipm, mimic, min_max, min_sum
+from simulator.attacks.identities import eclipse, sybil
+from simulator.attacks.leaders import censor, skip_leader, unfair_leader
+from simulator.attacks.messages import garbage, silent, silent_reducer, withhold, withhold_some
+from simulator.attacks.reducers import (
+    collude,
+    drop_contributor,
+    wrong_gram,
+    wrong_gram_favour,
+    wrong_slice,
+    wrong_weights,
+)
+from simulator.attacks.signatures import equivocate, replay
+from simulator.attacks.values import (
+    below_tolerance,
+    denormal,
+    gaussian,
+    huge,
+    inf,
+    nan,
+    sign_flip,
+    zero,
+)
+from simulator.attacks.wires import flood, malformed, oversized, slow_loris
+from simulator.attacks.workers import free_ride_copy, free_ride_noise, label_flip, stale
+
+__all__ = [
+    "ATTACKS",
+    "Attack",
+    "alie",
+    "alie_opt",
+    "below_tolerance",
+    "censor",
+    "collude",
+    "denormal",
+    "drift",
+    "drop_contributor",
+    "eclipse",
+    "equivocate",
+    "flood",
+    "free_ride_copy",
+    "free_ride_noise",
+    "free_ride_stale",
+    "garbage",
+    "gaussian",
+    "huge",
+    "inf",
+    "inflate_steps",
+    "inflate_weight",
+    "ipm",
+    "label_flip",
+    "make_attack",
+    "malformed",
+    "mimic",
+    "min_max",
+    "min_sum",
+    "nan",
+    "oversized",
+    "replay",
+    "sign_flip",
+    "silent",
+    "silent_reducer",
+    "skip_leader",
+    "slow_loris",
+    "stale",
+    "sybil",
+    "unfair_leader",
+    "withhold",
+    "withhold_some",
+    "wrong_gram",
+    "wrong_gram_favour",
+    "wrong_slice",
+    "wrong_weights",
+    "zero",
+]
+
+free_ride_stale = stale
+
+_CONTRIBUTOR: tuple[type[Attack], ...] = (
+    sign_flip, ipm, alie, alie_opt, min_max, min_sum, mimic, gaussian, zero, nan, inf, huge,
+    denormal, label_flip, free_ride_noise, stale, free_ride_copy, drift, below_tolerance, garbage,
+)  # fmt: skip
+_REDUCER: tuple[type[Attack], ...] = (
+    wrong_slice, drop_contributor, wrong_weights, wrong_gram, wrong_gram_favour, silent_reducer,
+    collude,
+)  # fmt: skip
+_PROTOCOL: tuple[type[Attack], ...] = (
+    equivocate, replay, inflate_steps, inflate_weight, withhold, withhold_some, unfair_leader,
+    skip_leader, censor, sybil, eclipse, flood, slow_loris, oversized, malformed, silent,
+)  # fmt: skip
+
+ATTACKS: Mapping[str, type[Attack]] = MappingProxyType(
+    {kind.__name__: kind for kind in (*_CONTRIBUTOR, *_REDUCER, *_PROTOCOL)}
+    | {"free_ride_stale": stale}
+)
+"""Name -> class, in the order of the roles: contributor, reducer, protocol."""
+
+
+def make_attack(name: str, *, scale: float = 1.0, seed: int = 0) -> Attack:
+    """An attack by name.
+
+    Raises:
+        ConfigError: there is none, or the scale means nothing.
+    """
+    if name not in ATTACKS:
+        raise ConfigError(f"no attack is called {name!r}; there are: {', '.join(sorted(ATTACKS))}")
+    return ATTACKS[name](scale=scale, seed=seed)
