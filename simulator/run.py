@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from simulator.faults import FaultPlayer
+from simulator.faults import FaultPlayer, is_done
 from simulator.hub import Hub, Watcher
 from simulator.invariants import Invariants, Violation
 from simulator.loop import Deadlock, run
@@ -96,9 +96,9 @@ async def _run(
         for index in (i for i in there if i >= scenario.nodes):
             await world.start(index)  # followers are told the job's id
         try:
-            async with asyncio.timeout(scenario.limit_s), asyncio.TaskGroup() as group:
-                group.create_task(player.run())
-                group.create_task(_until_done(world))
+            async with asyncio.timeout(scenario.limit_s):
+                await player.run()
+                await _until_done(world)
         except TimeoutError:
             pass  # what is not done by now is found by the invariants
         invariants.finish(world.now())
@@ -112,14 +112,8 @@ async def _run(
 
 
 async def _until_done(world: World) -> None:
-    while not all(_is_done(world, n.index) for n in world.honest):
+    while not all(is_done(n) for n in world.honest):
         await asyncio.sleep(POLL_S)
-
-
-def _is_done(world: World, index: int) -> bool:
-    daemon = world.nodes[index].daemon
-    jobs = daemon.list_jobs() if daemon else ()
-    return bool(jobs) and jobs[0].state == "done"
 
 
 def _worst_metrics(world: World) -> dict[str, float]:
