@@ -27,6 +27,7 @@ from node.wire.convert_ledger import encode_decision
 from node.wire.messages import Have, ListMessage, Plan, Proposal, Signed
 
 SCREENS_TIMER = "screens"
+SETTLED_TIMER = "settled"
 RESULTS_TIMER = "results"
 
 
@@ -158,7 +159,7 @@ class Leading:
         elector = self._core.elector_of(signed)
         attempt.screens[elector] = screens
         attempt.signed_screens[elector] = signed
-        self._plan(attempt)
+        self._plan(attempt, patient=attempt.wide and not self._all_answered(attempt))
 
     def _all_answered(self, attempt: Attempt) -> bool:
         core = self._core
@@ -172,12 +173,18 @@ class Leading:
         attempt = self._current()
         if attempt is None or attempt.list_id.hex() != list_hex:
             return
-        if name == SCREENS_TIMER and attempt.plan_id is None:
+        if name in (SCREENS_TIMER, SETTLED_TIMER) and attempt.plan_id is None:
             self._plan(attempt)
-        if (name == RESULTS_TIMER or attempt.plan_id is None) and not attempt.wide:
+        late = name == RESULTS_TIMER or attempt.plan_id is None
+        if late and not attempt.wide:
             self._list(attempt.haves, wide=True)
 
-    def _plan(self, attempt: Attempt) -> None:
+    def _plan(self, attempt: Attempt, *, patient: bool = False) -> None:
+        """Plan if the screens settle every part; if ``patient``, a little later.
+
+        Who screens truly may still lie about the result. Where no more reducers are planned with
+        than must agree, one such liar would end the view, and be among the first again in the next.
+        """
         core = self._core
         value = core.lists[attempt.list_id]
         resolution, _ = resolve(
@@ -192,6 +199,11 @@ class Leading:
         if resolution is None:
             if self._all_answered(attempt) and not attempt.wide:
                 self._list(attempt.haves, wide=True)
+            return
+        if patient:
+            if core.once("settled", attempt.list_id):
+                timer = f"{SETTLED_TIMER}/{attempt.list_id.hex()}"
+                core.effects.append(StartTimer(timer, core.context.deadlines.step_s / 2))
             return
         plan = Plan(attempt.list_id, tuple(s for _, s in sorted(attempt.signed_screens.items())))
         slot = f"plan.{attempt.view}.{int(attempt.wide)}"
@@ -239,6 +251,9 @@ class Leading:
             state, {e: r for e, (_, r) in attempt.results.items()}, core.need(state.wide)
         )
         if roots is None:
+            asked = {e for order in state.resolution.reducers for e in order}
+            if asked <= attempt.results.keys() and not attempt.wide:
+                self._list(attempt.haves, wide=True)  # they disagree: more of them must answer
             return
         missing = [r for r in roots if r not in core.results]
         if missing:

@@ -16,7 +16,7 @@ from node.errors import Malformed, PeerError
 from node.exchange.agreement import Agreement
 from node.exchange.core import RoundContext, RoundCore
 from node.exchange.effects import Apply, Blame, Effect, StartTimer
-from node.exchange.leading import RESULTS_TIMER, SCREENS_TIMER, Leading
+from node.exchange.leading import RESULTS_TIMER, SCREENS_TIMER, SETTLED_TIMER, Leading
 from node.exchange.reducing import SCREEN_TIMER, Reducing
 from node.exchange.voting import HEARD, Voting
 from node.identity import Signer, Verifier
@@ -155,7 +155,7 @@ class RoundMachine:
                 self._enter(self.view + 1)
         elif kind == SCREEN_TIMER:
             self._reducing.on_screen_timer(argument)
-        elif kind in (SCREENS_TIMER, RESULTS_TIMER):
+        elif kind in (SCREENS_TIMER, SETTLED_TIMER, RESULTS_TIMER):
             self._leading.on_timer(kind, argument)
         return self._finish()
 
