@@ -1,6 +1,7 @@
 """Builds whole nodes on simulated ports: the real ``Daemon``, restartable on the same disk."""
 
 import asyncio
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,11 +14,12 @@ from node.daemon import Daemon
 from node.identity import Identity, Signer, Verifier
 from node.identity import verify as verify_ed25519
 from node.jobs.honest import HONEST
-from node.jobs.scope import Scope
+from node.jobs.scope import Scope, first_of
 from node.merkle import digest
 from node.ports import Behaviour, Ports
 from node.types import PeerId
-from simulator import attacks
+from simulator.attacks import Attack, make_attack
+from simulator.attacks.board import Board, Observed
 from simulator.clock import HostClock
 from simulator.compute import SimCompute
 from simulator.hub import Hub
@@ -26,7 +28,7 @@ from simulator.network import SimNetwork
 from simulator.scenario import HostSection, Scenario
 from simulator.seeds import rng
 from simulator.signer import KeyedSigner, verify
-from simulator.store import MemoryStore
+from simulator.store import SimStore
 
 
 class Killed(Exception):
@@ -53,12 +55,11 @@ class SimNode:
     index: int
     name: str
     signer: Signer
-    store: MemoryStore
+    store: SimStore
     compute: SimCompute
     clock: HostClock
     log: Journal
     behaviour: Behaviour = HONEST
-    slots_lost: bool = False
     daemon: Daemon | None = None
     task: asyncio.Task[None] | None = None
 
@@ -92,8 +93,7 @@ class World:
         self._verify: Verifier = verify if scenario.signer == "keyed" else verify_ed25519
         self.nodes = [self._make(i) for i in range(scenario.nodes + scenario.followers)]
         for index, attack in scenario.liars.items():
-            kind = getattr(attacks, attack.name)
-            self.attack({index: kind(scale=attack.scale, seed=seed)})
+            self.attack({index: make_attack(attack.name, scale=attack.scale, seed=seed)})
 
     def _make(self, index: int) -> SimNode:
         secret = digest("simulated key", f"{self.seed}/{index}".encode())
@@ -106,7 +106,7 @@ class World:
             index,
             f"node-{index}",
             signer,
-            MemoryStore(host.fsync_s),
+            SimStore(host.fsync_s, host.disk_bytes),
             SimCompute(slowness=host.slowness),
             HostClock(self.network.unix_s, host.clock_skew_s, host.clock_drift),
             Journal(lambda event, fields: self.hub.event(self.now(), index, event, fields)),
@@ -129,7 +129,11 @@ class World:
     @property
     def liars(self) -> frozenset[int]:
         """Nodes that do not follow the protocol."""
-        return frozenset(n.index for n in self.nodes if n.behaviour is not HONEST)
+        return frozenset(
+            n.index
+            for n in self.nodes
+            if n.behaviour is not HONEST and not isinstance(n.behaviour, Observed)
+        )
 
     @property
     def honest(self) -> list[SimNode]:
@@ -153,9 +157,23 @@ class World:
         return list(range(len(self.nodes)))
 
     def attack(self, behaviours: Mapping[int, Behaviour]) -> None:
-        """Make nodes attackers, before they start."""
+        """Make nodes attackers, before they start; they know one another and see the others."""
         for index, behaviour in behaviours.items():
             self.nodes[index].behaviour = behaviour
+        liars = self.liars
+        electors = self.nodes[: self.scenario.nodes]
+        others = [n for n in electors if n.index not in liars]
+        board = Board(
+            self.scenario.job.get("exchange", {}).get("rule", "centered_clip"),
+            KeyedSigner if self.scenario.signer == "keyed" else Identity,
+            sorted(n.peer for n in others),
+            frozenset(n.peer for n in electors if n.index in liars),
+        )
+        for node in electors:
+            if node.index not in liars:
+                node.behaviour = Observed(board, node.peer)
+            elif isinstance(node.behaviour, Attack):
+                node.behaviour.board = board
 
     # Life --------------------------------------------------------------------------------------
 
@@ -191,7 +209,7 @@ class World:
             ports,
             node.behaviour,
             lambda phase, round_: self._phase(index, phase, round_),
-            slots_lost=node.slots_lost,
+            slots_lost=node.store.slots_lost,
             verifier=self._verify,
             rng=rng(self.seed, "node", index),
             log=node.log,
@@ -210,6 +228,11 @@ class World:
             await daemon.run()
         except* Killed:
             await self._gone(node)
+        except* Exception as group:
+            error = first_of(group)
+            text = f"{error!r}: {traceback.extract_tb(error.__traceback__)[-1].name}"
+            self.hub.event(self.now(), node.index, "daemon_failed", {"error": text})
+            raise
 
     def kill(self, index: int) -> None:
         """End a node from inside one of its own steps: what it had not sent is not sent.
@@ -245,6 +268,7 @@ class World:
     async def _gone(self, node: SimNode) -> None:
         node.daemon = None
         self.hub.life(self.now(), node.index, "crash")
+        node.store.crash(rng(self.seed, "disk", node.index, node.store.lives))
         await self.network.crash(node.peer)
 
     # The job -----------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
-"""One suite on every Store, and what only a disk can show: locks, shared fsyncs, kill -9."""
+"""One suite on every Store, and what only a folder can show: locks, shared fsyncs.
+
+Kill -9: tests/network/test_store_kill.py. Crashes of the simulated disk:
+tests/simulation/test_disk.py.
+"""
 
 import asyncio
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,16 +15,16 @@ from node.adapters.file_store import FileStore, open_store
 from node.errors import ConfigError
 from node.identity import Identity
 from node.ports import Store
-from simulator.store import MemoryStore
+from simulator.store import SimStore
 
 PEER = Identity(bytes(32)).peer_id
 OTHER = Identity(bytes([1]) * 32).peer_id
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(params=["file", "simulated"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    if request.param == "memory":
-        yield MemoryStore().open(PEER)
+    if request.param == "simulated":
+        yield SimStore().open(PEER)
         return
     opened = open_store(tmp_path / "data", PEER)
     yield opened
@@ -119,14 +120,6 @@ def test_a_lost_slot_log_stays_lost(tmp_path: Path) -> None:
     kept.close()
 
 
-def test_a_simulated_disk_is_fresh_once_and_again_after_it_is_replaced() -> None:
-    disk = MemoryStore()
-    assert disk.open(PEER).fresh
-    assert not disk.open(PEER).fresh
-    disk.wipe()
-    assert disk.open(PEER).fresh
-
-
 def test_a_second_node_on_the_same_folder_is_told_the_pid_of_the_first(tmp_path: Path) -> None:
     first = open_store(tmp_path, PEER)
     with pytest.raises(ConfigError, match=rf"pid {os.getpid()}\b"):
@@ -146,58 +139,3 @@ def test_a_damaged_database_is_refused_with_its_folder(tmp_path: Path) -> None:
     (tmp_path / "store.sqlite").write_bytes(b"not a database" * 100)
     with pytest.raises(ConfigError, match=str(tmp_path)):
         open_store(tmp_path, PEER)
-
-
-WRITER = """
-import asyncio, sys
-from pathlib import Path
-from node.adapters.file_store import open_store
-from node.types import PeerId
-
-async def write():
-    store = open_store(Path(sys.argv[1]), PeerId(sys.argv[2]))
-    for number in range(10**9):
-        await asyncio.gather(
-            store.put({f"n/{number}": b"%d" % number, "last": b"%d" % number}),
-            store.write_blob("blob", [bytes([number % 251]) * 70_000] * 3),
-        )
-        print(number, flush=True)
-
-asyncio.run(write())
-"""
-
-
-def _write_until_killed(data: Path, reported: int) -> int:
-    """Run WRITER, kill it once it reported ``reported``, return the last number it reported."""
-    child = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(data), PEER], stdout=subprocess.PIPE, text=True
-    )
-    assert child.stdout is not None
-    last = -1
-    while last < reported:
-        last = int(child.stdout.readline())
-    child.send_signal(signal.SIGKILL)
-    rest = child.stdout.read().split("\n")[:-1]
-    child.stdout.close()
-    assert child.wait() == -signal.SIGKILL
-    return int(rest[-1]) if rest else last
-
-
-@pytest.mark.parametrize("reported", [1, 40, 97])
-async def test_after_kill_9_everything_reported_is_there_and_no_blob_is_torn(
-    tmp_path: Path, reported: int
-) -> None:
-    last = _write_until_killed(tmp_path, reported)
-    store = open_store(tmp_path, PEER)
-    for number in range(last + 1):
-        assert await store.get(f"n/{number}") == b"%d" % number
-    written = await store.get("last")
-    blob = await store.read_blob("blob")
-    leftovers = list((tmp_path / "blobs").glob(".tmp-*"))
-    store.close()
-    assert written is not None
-    assert int(written) in (last, last + 1)
-    assert blob is not None
-    assert len(blob) == 210_000
-    assert len(set(blob)) == 1
-    assert not leftovers

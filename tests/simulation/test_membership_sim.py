@@ -16,7 +16,7 @@ from node.types import JobId, PeerId
 from node.wire import peer_pb2
 from simulator.network import SimHost, SimNetwork
 from simulator.seeds import rng
-from simulator.store import MemoryStore
+from simulator.store import SimStore
 
 PEERS_KEY = "artel/main/peers"
 JOBS_KEY = "artel/main/jobs"
@@ -28,7 +28,7 @@ class Swarm:
 
     def __init__(self) -> None:
         self.network = SimNetwork(seed=1)
-        self.stores: dict[int, MemoryStore] = {}
+        self.stores: dict[int, SimStore] = {}
         self.nodes: dict[int, MembershipService] = {}
         self.tasks: dict[int, asyncio.Task[None]] = {}
         self.changes: dict[int, int] = {}
@@ -56,7 +56,7 @@ class Swarm:
             signer=self.identity(index),
             transport=host.transport,
             discovery=host.discovery,
-            store=self.stores.setdefault(index, MemoryStore()),
+            store=self.stores.setdefault(index, SimStore()).open(self.peer(index)),
             clock=self.network,
             rng=rng(7, "membership", index),
             manifest_id=lambda encoded: decode_signed_manifest(encoded).job_id,
@@ -178,9 +178,9 @@ async def test_a_crashed_node_expires_and_its_restart_is_known_by_a_higher_seque
 async def test_a_sequence_rises_over_a_restart_even_if_the_clock_was_set_back(
     swarm: Swarm,
 ) -> None:
-    swarm.stores[1] = MemoryStore()
+    swarm.stores[1] = SimStore()
     ahead = 2**60
-    await swarm.stores[1].put({"membership/sequence": ahead.to_bytes(8, "big")})
+    await swarm.stores[1].open(swarm.peer(1)).put({"membership/sequence": ahead.to_bytes(8, "big")})
     swarm.start(0)
     swarm.start(1, join=[0])
     await swarm.until(swarm.all_see_all, within_s=2.0)

@@ -163,7 +163,7 @@ async def test_a_workload_that_dies_fails_its_job_and_not_the_node() -> None:
 
 async def test_a_node_that_lost_its_slot_log_follows_and_signs_nothing() -> None:
     world = World(Scenario(nodes=5), seed=9)
-    world.nodes[3].slots_lost = True
+    world.nodes[3].store.lose_slots()
     done = await run(world, manifest(world, 5))
     lost = world.nodes[3].signer.peer_id
     assert len({job.state_root for job in done}) == 1
