@@ -7,7 +7,7 @@ it ends them. One whose parent is gone ends after its seed at the latest.
 import signal
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
@@ -62,7 +62,7 @@ def swarm(
     minutes: float | None = None,
     seed_s_max: float = SEED_S_MAX,
     play: Play = run_scenario,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Run cases and yield results as they come. Closing the iterator ends all workers.
 
     Args:

@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 
 from node import __version__
+from node.cli.plugins import PluginGroup
 from node.cli.shared import DataOption, JsonOption, SetOption
 
 app = typer.Typer(
     name="artel",
+    cls=PluginGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
