@@ -169,7 +169,7 @@ class Disturbance:
         self._world.network.dht.set(fault.dht, peers, fault.rate)
 
     async def _undht(self, fault: FaultSection, nodes: Nodes, others: Nodes) -> None:
-        self._world.network.dht.clear()
+        self._world.network.dht.clear(fault.dht)
 
     # Hosts -------------------------------------------------------------------------------------
 
