@@ -78,6 +78,8 @@ class View:
         self._peers: dict[PeerId, Peer] = {}
         self._usable: Usable | None = None
         """What ``usable`` found, while nothing changed it."""
+        self._kept_held = 0
+        """Kept peers that are in the table."""
         self._order = EvictionOrder()
 
     def __len__(self) -> int:
@@ -87,6 +89,7 @@ class View:
         """Never evict ``peers`` (the electors of our jobs) nor the bootstrap peers; replaces."""
         self._kept = frozenset([*self.bootstrap, *peers])
         self._order.reset()
+        self._kept_held = sum(peer in self._peers for peer in self._kept)
 
     def learn(self, record: PeerRecord, now: float) -> Verdict:
         """Take a verified record, if it is newer than what is known.
@@ -251,15 +254,16 @@ class View:
             return None
         if peer_id not in self._peers:
             self._peers[peer_id] = Peer(scored_at=now, learned=now)
+            self._kept_held += peer_id in self._kept
         if len(self._peers) > self.peers_max:
-            kept = sum(other in self._peers for other in self._kept)
-            if len(self._peers) - kept > self.peers_max:
+            if len(self._peers) - self._kept_held > self.peers_max:
                 self._forget(self._order.worst(self._peers, self._kept, peer_id, now))
         else:
             self._order.reset()
         return self._peers.get(peer_id)
 
     def _forget(self, peer_id: PeerId) -> None:
+        self._kept_held -= peer_id in self._kept
         if self._peers.pop(peer_id).record:
             self._usable = None
 

@@ -1,0 +1,42 @@
+"""Whom a follower asks for news, and how often: a few electors in turn, seldom while there is none.
+
+Pure. Any number of nodes may follow a job of 64 electors, so that no follower may ask them all.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from node.merkle import digest
+from node.types import PeerId
+
+ASKED_AT_ONCE = 3
+"""Electors asked in one look."""
+LOOK_S_MIN = 0.5
+LOOK_S_MAX = 5.0
+"""Pause between two looks: doubles from the least to the most while nothing is new."""
+
+
+@dataclass
+class Following:
+    """One follower's turn over the electors.
+
+    The order is drawn by hash of both ids, so that followers spread over all electors. Each look
+    asks the next few: whoever lies, is silent or is behind holds a follower up for one look.
+    """
+
+    own: PeerId
+    _looks: int = 0
+    _pause_s: float = LOOK_S_MIN
+
+    def ask(self, electors: Sequence[PeerId]) -> list[PeerId]:
+        """Whom this look asks; the next one asks others."""
+        drawn = sorted(electors, key=lambda p: digest("source", f"{self.own} {p}".encode()))
+        first = self._looks * ASKED_AT_ONCE
+        self._looks += 1
+        count = min(ASKED_AT_ONCE, len(drawn))
+        return [drawn[(first + k) % len(drawn)] for k in range(count)]
+
+    def pause_s(self, news: bool) -> float:
+        """Pause after a look that brought ``news``, or none."""
+        self._pause_s = LOOK_S_MIN if news else min(2 * self._pause_s, LOOK_S_MAX)
+        return self._pause_s
