@@ -20,7 +20,8 @@ from node.adapters.methods import Methods
 from node.errors import PeerError, Unavailable
 from node.ports import Handler, StreamHandler
 from node.types import PeerId
-from simulator.ends import Call, End, join
+from simulator.answering import Call
+from simulator.ends import End, join
 from simulator.inbox import Inbox
 from simulator.resets import pair_of
 from simulator.served import Served
@@ -58,7 +59,7 @@ class WholeTransport:
         self._host = host
         self._peer_id = host.peer
         self._addresses = (network.address(host.peer),)
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._methods = Methods()
         self._ends: dict[PeerId, End] = {}
         self._dials: dict[PeerId, _Dial] = {}
@@ -110,14 +111,14 @@ class WholeTransport:
         self, peer: PeerId, method: str, request: bytes, *, timeout_s: float, reply_bytes_max: int
     ) -> bytes:
         """One request, one reply. The time-out covers dialling, queues and the handler."""
-        loop = self._loop
+        loop = self.loop
         now = loop.time()
         self.network.hub.sent(now, self._peer_id, peer, method, request)
         end = self._ends.get(peer)
-        if end is None or end.slots.locked():
-            end = await self._slot(peer, now + timeout_s, f"no reply to {method}", timeout_s)
+        if end is not None and end.free:
+            end.free -= 1
         else:
-            await end.slots.acquire()
+            end = await self._slot(peer, now + timeout_s, f"no reply to {method}", timeout_s)
         call = Call(method, bytes(request), reply_bytes_max)
         reply: asyncio.Future[bytes] = loop.create_future()
         call.reply = reply
@@ -140,7 +141,7 @@ class WholeTransport:
         chunk_bytes_max: int,
     ) -> AsyncIterator[bytes]:
         """One request, many chunks. Closing the iterator stops the sender."""
-        now = self._loop.time()
+        now = self.loop.time()
         self.network.hub.sent(now, self._peer_id, peer, method, request)
         end = await self._slot(peer, now + idle_timeout_s, "no stream", idle_timeout_s)
         call = Call(method, bytes(request), chunk_bytes_max)
@@ -208,24 +209,17 @@ class WholeTransport:
 
     def tell_arrived(self, caller: PeerId, call: Call) -> None:
         """A request is handed to its handler."""
-        self.network.hub.arrived(
-            self._loop.time(), caller, self._peer_id, call.method, call.request
-        )
+        self.network.hub.arrived(self.loop.time(), caller, self._peer_id, call.method, call.request)
 
     def report(self, error: Exception) -> None:
         """A handler failed: this is our bug."""
-        self._loop.call_exception_handler(
+        self.loop.call_exception_handler(
             {"message": "a handler failed: this is our bug", "exception": error}
         )
 
-    def moved(self, peer: PeerId, sent: int, received: int) -> None:
-        """Count bytes."""
-        counts = self._traffic.get(peer)
-        if counts is None:
-            self._traffic[peer] = [sent, received]
-        else:
-            counts[0] += sent
-            counts[1] += received
+    def counts(self, peer: PeerId) -> list[int]:
+        """Bytes sent to a peer and received from it; its ends count on."""
+        return self._traffic.setdefault(peer, [0, 0])
 
     def joined(self, end: End) -> None:
         """An end is open here; an older one is dead."""
@@ -255,11 +249,11 @@ class WholeTransport:
         try:
             async with asyncio.timeout_at(deadline):
                 end = self._ends.get(peer) or await self._connect(peer)
-                await end.slots.acquire()
+                await end.wait_free()
         except TimeoutError:
             raise Unavailable(f"{what} from {peer} within {timeout_s} s") from None
         if not end.open:
-            end.slots.release()
+            end.give_back()
             raise Unavailable(f"the stream to {peer} broke")
         return end
 
@@ -268,9 +262,9 @@ class WholeTransport:
             raise Unavailable("this node is closing")
         dial = self._dials.setdefault(peer, _Dial())
         if dial.task is None:
-            if self._loop.time() < dial.retry_at:
+            if self.loop.time() < dial.retry_at:
                 raise Unavailable(f"{peer} could not be reached a moment ago")
-            dial.task = self._loop.create_task(self._try_dial(peer, dial))
+            dial.task = self.loop.create_task(self._try_dial(peer, dial))
         failure = await asyncio.shield(dial.task)
         end = self._ends.get(peer)
         if end is None:
@@ -286,7 +280,7 @@ class WholeTransport:
         except (Unavailable, TimeoutError) as error:
             dial.failures += 1
             pause_s = self.limits.backoff_first_s * 2.0 ** min(dial.failures - 1, 20)
-            dial.retry_at = self._loop.time() + min(pause_s, self.limits.backoff_s_max)
+            dial.retry_at = self.loop.time() + min(pause_s, self.limits.backoff_s_max)
             return Unavailable(f"{peer} cannot be reached: {error or type(error).__name__}")
         else:
             return None

@@ -80,8 +80,11 @@ class SimDiscovery:
             return False
         self._heard(peer)
         self._of(peer)._heard(self._peer)
-        # Asking for our own place makes the hosts near it know us, and us know them.
+        # Asking for our own place makes the hosts near it know us, and us know them; then the
+        # buckets farther away are filled (section 2.3 of the paper).
         self._find(place(self._peer))
+        for target in self._table.far_places():
+            self._find(target)
         return True
 
     def neighbours(self) -> Sequence[PeerId]:

@@ -80,5 +80,10 @@ class RoutingTable:
             found += self._buckets.get(home, ())
         return sorted(found, key=lambda peer: place(peer) ^ target)[:count]
 
+    def far_places(self) -> list[int]:
+        """A place in each bucket that is farther away than our nearest host, farthest first."""
+        last = max((index for index, hosts in self._buckets.items() if hosts), default=0)
+        return [self._place ^ (1 << (PLACE_BITS - 1 - index)) for index in range(last)]
+
     def _bucket(self, target: int) -> int:
         return PLACE_BITS - (self._place ^ target).bit_length()

@@ -122,6 +122,7 @@ class Path:
         self.cuts = cuts
         self._up = up
         self._down = down
+        self._loop = asyncio.get_running_loop()
         self._new_rng = rng
         self._rng: np.random.Generator | None = None
         self._duplicate_rng: np.random.Generator | None = None
@@ -179,7 +180,7 @@ class Path:
         Returns:
             When the last byte leaves the source.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         now = loop.time()
         if not self._paced and self._down is None:
             loop.call_at(now + self.delay_s(), act, *args)
@@ -206,7 +207,7 @@ class Path:
     ) -> None:
         """The first byte reaches the target's access line; the last does so at ``last``."""
         assert self._down is not None
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         loop.call_at(max(last, self._down.book(loop.time(), size, urgent)), act, *args)
 
 

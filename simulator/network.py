@@ -216,21 +216,26 @@ class SimNetwork:
             Unavailable: ``peer`` does not run, or a NAT is in the way.
         """
         there, back = self.path(host.peer, peer), self.path(peer, host.peer)
-        while there.is_cut or back.is_cut:
-            opened = asyncio.Event()
-            self.cuts.hold(there if there.is_cut else back, opened.set)
-            await opened.wait()
+        await self._until_open(there, back)
         if self._nats:
             if not self.can_dial(host.peer, peer):
                 await asyncio.sleep(nat.SILENCE_S)
                 raise Unavailable(f"{peer} is behind a NAT that lets nobody dial it from here")
             if nat.needs_go_between(self._nats.get(peer, "open")):
                 trips += nat.PUNCH_TRIPS
-        await asyncio.sleep(sum(there.delay_s() + back.delay_s() for _ in range(trips)))
+        for _ in range(trips):
+            await asyncio.sleep(there.delay_s() + back.delay_s())
+            await self._until_open(there, back)
         target = self.hosts.get(peer)
         if target is None or self.hosts.get(host.peer) is not host:
             raise Unavailable(f"nobody listens at {peer}")
         return target
+
+    async def _until_open(self, there: Path, back: Path) -> None:
+        while there.is_cut or back.is_cut:
+            opened = asyncio.Event()
+            self.cuts.hold(there if there.is_cut else back, opened.set)
+            await opened.wait()
 
     def round_trip_s(self) -> float:
         """Of an ordinary link, without its draws."""

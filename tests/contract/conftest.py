@@ -15,8 +15,8 @@ import pytest
 import pytest_asyncio
 
 from node.types import PeerId
-from simulator.loop import VirtualTimeLoop
 from simulator.links import LinkModel
+from simulator.loop import VirtualTimeLoop
 from simulator.network import SimNetwork
 
 LOOP_OF_WORLD = {"sim": "virtual", "sim_whole": "virtual", "hivemind": "uvloop"}
