@@ -51,8 +51,9 @@ class HostSection(Settings):
     down_bytes_per_s: Bandwidth = 1e12
     """Access line, shared by all streams of the host, with queueing."""
     nat: Literal["open", "cone", "symmetric"] = "open"
-    """Who can dial it: ``open`` everybody; ``cone`` whoever it has dialled or a non-symmetric
-    peer that hole-punches; ``symmetric`` only open ones, by being dialled from it."""
+    """``open`` is dialled by all. ``cone`` and ``symmetric`` are not: an open go-between that both
+    reach must help. It brings ``open`` together with any, ``cone`` with ``cone``, and no others; a
+    stream that exists works both ways (``simulator.nat``)."""
     slowness: Annotated[float, Field(strict=False, gt=0.0, le=1e4)] = 1.0
     """Factor on compute cost: 1 an ordinary host."""
     straggle_rate: Rate = 0.0
