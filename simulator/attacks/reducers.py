@@ -136,7 +136,7 @@ def _with_grams(body: bytes, lie: Lie, round_: int) -> bytes:
     screens = []
     for screen in value.screens:
         if len(screen.rows) > 1:
-            gram = unpack_gram(screen.gram, len(screen.rows))
+            gram = unpack_gram(screen.gram, len(screen.rows)).copy()
             lie(round_, screen, gram)
             screen = replace(screen, gram=pack_gram(gram))
         screens.append(screen)

@@ -1,0 +1,110 @@
+"""Every attack of the library on whole swarms: honest nodes agree, go on, and blame the liars."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from node.types import PeerId
+from simulator.attacks import ATTACKS
+from simulator.hub import Watcher
+from simulator.run import run_scenario
+from simulator.scenario import Scenario, load_scenario
+from simulator.world import World
+
+ALIASES = {"free_ride_stale": "stale"}
+NAMES = [name for name in ATTACKS if name not in ALIASES]
+INNOCENT = {"absent"}
+"""Reasons of a refusal that blame nobody."""
+
+
+class Witness(Watcher):
+    """What honest nodes say of others."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._names = {node.peer: node.index for node in world.nodes}
+        self.blamed: set[int | str] = set()
+        self.liars = world.liars
+        self.refused: dict[int, set[str]] = {}
+        self.failed: list[str] = []
+        self.roots: set[str] = set()
+        self.skips = 0
+
+    def event(self, at_s: float, node: int, event: str, fields: Mapping[str, object]) -> None:
+        """Note what an honest node logs."""
+        if node in self.liars:
+            return
+        if event == "peer_error":
+            peer = PeerId(str(fields["peer"]))
+            self.blamed.add(self._names.get(peer, peer))
+        elif event in ("job_failed", "daemon_failed"):
+            self.failed.append(f"node-{node}: {dict(fields)}")
+        elif event == "round_certified":
+            self.skips += bool(fields["skip"])
+            self._note(node)
+
+    def _note(self, node: int) -> None:
+        daemon = self._world.nodes[node].daemon
+        assert daemon is not None
+        for job in daemon.list_jobs():
+            for peer, reason in job.refused.items():
+                self.refused.setdefault(self._names[PeerId(peer)], set()).add(reason)
+
+    def life(self, at_s: float, node: int, what: str) -> None:
+        """Note the states before the first node ends."""
+        if what == "start" or self.roots:
+            return
+        for honest in self._world.honest:
+            if honest.daemon is not None:
+                self.roots.update(job.state_root for job in honest.daemon.list_jobs())
+
+
+def watched(scenario: Scenario, seed: int) -> tuple[Witness, float]:
+    """What honest nodes saw in a run that must hold every invariant, and their worst loss."""
+    seen: list[Witness] = []
+
+    def make(world: World) -> Witness:
+        seen.append(Witness(world))
+        return seen[0]
+
+    outcome = run_scenario(scenario, seed, watchers=[make])
+    assert outcome.violations == []
+    assert outcome.rounds == scenario.rounds
+    return seen[0], outcome.metrics["loss"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_liars_of_seven_stop_nothing_and_move_the_model_little(name: str) -> None:
+    scenario = load_scenario(f"attack_{name}")
+    witness, loss = watched(scenario, seed=1)
+    assert witness.liars == {5, 6}
+    assert len(witness.roots) == 1
+    assert witness.failed == []
+    assert witness.blamed <= witness.liars, "an honest node was blamed"
+    blameful = {n: why - INNOCENT for n, why in witness.refused.items() if why - INNOCENT}
+    assert blameful.keys() <= witness.liars, "an honest contribution was refused"
+    assert witness.skips == 0
+    assert scenario.expect.loss_max is not None
+    assert loss < scenario.expect.loss_max
+
+
+BLAMED = {"censor", "equivocate", "malformed", "oversized", "replay", "skip_leader"}
+REFUSED = {
+    "garbage": "bad_leaf",
+    "inf": "malformed",
+    "nan": "malformed",
+    "silent": "absent",
+    "withhold": "missing",
+}
+
+
+@pytest.mark.parametrize("name", sorted(BLAMED))
+def test_who_breaks_the_protocol_in_the_open_is_blamed(name: str) -> None:
+    witness, _ = watched(load_scenario(f"attack_{name}"), seed=2)
+    assert witness.blamed == {5, 6}
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_a_contribution_that_nobody_can_use_is_refused_with_its_reason(name: str) -> None:
+    witness, _ = watched(load_scenario(f"attack_{name}"), seed=3)
+    assert {n for n, why in witness.refused.items() if REFUSED[name] in why} == {5, 6}
