@@ -1,4 +1,8 @@
-"""A host's wall clock, which may be wrong: skew is a constant error, drift a growing one."""
+"""A host's wall clock, which may be wrong: skew is a constant error, drift a growing one.
+
+It may also be set while the host runs: a jump. Waits are not concerned: those of a loop count true
+seconds, as a monotonic clock does.
+"""
 
 from collections.abc import Callable
 
@@ -26,3 +30,7 @@ class HostClock:
         if self._began_s is None:
             self._began_s = now
         return now + self.skew_s + self.drift * (now - self._began_s)
+
+    def jump(self, seconds: float) -> None:
+        """Somebody sets the clock: forwards, or backwards below zero."""
+        self.skew_s += seconds

@@ -2,12 +2,17 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from node.errors import ConfigError, WorkerFailed
 from node.ports import FloatVector, TrainReply, TrainRequest
+from simulator.scenario import HostSection
+from simulator.seeds import rng
 from workloads import api
 
 T = TypeVar("T")
@@ -16,24 +21,80 @@ load = cache(api.load)
 """The packages that are installed take milliseconds to look through, and many workers start."""
 
 
-class SimCompute:
-    """Charges virtual seconds, never measured ones.
+MACHINES: Mapping[str, tuple[float, float]] = {
+    "cpu": (0.01, 1.0),
+    "gpu-small": (0.0006, 1.0),
+    "gpu-large": (0.00025, 0.5),
+}
+"""Class of host -> (seconds of a local step, factor on maths, which stay on the CPU).
+
+Illustrative: steps are in the ratio of fp32 peaks, 0.5 TFLOP/s for a desktop CPU against 8.1 of a
+T4 and 19.5 of an A100 (NVIDIA's data sheets); a real step depends on its model.
+"""
+
+
+@dataclass
+class CostModel:
+    """What work costs on one host, in virtual seconds: charged, never measured.
 
     Args:
-        step_s: cost of one local step.
-        slowness: factor on every cost: 1 for an ordinary host.
+        step_s: seconds of one local step.
+        maths_factor: on the cost of the exchange's maths.
+        slowness: factor on every cost; may be set while the host runs.
+        straggle_rate: chance that a round's training is slow.
+        straggle_factor: how many times as slow.
+        draw: the random stream of one round: the same round straggles again after a restart.
     """
 
-    def __init__(self, step_s: float = 0.01, slowness: float = 1.0) -> None:
-        self._step_s = step_s
-        self._slowness = slowness
+    step_s: float = MACHINES["cpu"][0]
+    maths_factor: float = MACHINES["cpu"][1]
+    slowness: float = 1.0
+    straggle_rate: float = 0.0
+    straggle_factor: float = 10.0
+    draw: Callable[[int], np.random.Generator] = lambda round_: rng(0, "straggle", round_)
+
+    def round_step_s(self, round_: int) -> float:
+        """Seconds of one local step of ``round_``."""
+        slow = self.straggle_rate > 0 and self.draw(round_).random() < self.straggle_rate
+        return self.step_s * self.slowness * (self.straggle_factor if slow else 1.0)
+
+    def maths_s(self, cost_s: float) -> float:
+        """Seconds of maths that cost ``cost_s`` on an ordinary host."""
+        return cost_s * self.maths_factor * self.slowness
+
+
+def cost_of(host: HostSection, seed: int, index: int) -> CostModel:
+    """The cost model of one host of a scenario."""
+    return CostModel(
+        *MACHINES[host.machine],
+        slowness=host.slowness,
+        straggle_rate=host.straggle_rate,
+        draw=lambda round_: rng(seed, "straggle", index, round_),
+    )
+
+
+class SimCompute:
+    """Runs work inline and lets its cost pass."""
+
+    def __init__(self, cost: CostModel | None = None) -> None:
+        self.cost = cost or CostModel()
         self.workers: list[SimWorker] = []
         """Started so far; closing one is how a workload dies here."""
+
+    @property
+    def slowness(self) -> float:
+        """Factor on every cost from now on: 1 for an ordinary host."""
+        return self.cost.slowness
+
+    @slowness.setter
+    def slowness(self, factor: float) -> None:
+        assert factor > 0, factor
+        self.cost.slowness = factor
 
     async def maths(self, work: Callable[[], T], *, cost_s: float) -> T:
         """The result of ``work``, ``cost_s`` later."""
         result = work()
-        await asyncio.sleep(cost_s * self._slowness)
+        await asyncio.sleep(self.cost.maths_s(cost_s))
         return result
 
     async def start_worker(
@@ -41,8 +102,7 @@ class SimCompute:
     ) -> "SimWorker":
         """A worker without a process."""
         try:
-            made = load(workload)(config, seed, "cpu")
-            worker = SimWorker(made, self._step_s * self._slowness)
+            worker = SimWorker(load(workload)(config, seed, "cpu"), self.cost)
         except api.WorkloadError as error:
             raise ConfigError(str(error)) from error
         self.workers.append(worker)
@@ -52,9 +112,9 @@ class SimCompute:
 class SimWorker:
     """A workload that is called inline; one call at a time, as in a process of its own."""
 
-    def __init__(self, workload: api.Workload, step_s: float) -> None:
+    def __init__(self, workload: api.Workload, cost: CostModel) -> None:
         self._workload = workload
-        self._step_s = step_s
+        self._cost = cost
         self._turn = asyncio.Lock()
         self._closed = False
 
@@ -71,7 +131,8 @@ class SimWorker:
         """Local steps, as many as fit before the deadline, at least a quarter."""
         self._check()
         async with self._turn:
-            fit = int(request.deadline_s / self._step_s)
+            step_s = self._cost.round_step_s(request.round)
+            fit = int(request.deadline_s / step_s)
             steps = max(-(-request.steps // 4), min(request.steps, fit))
             done = self._workload.train(
                 request.params,
@@ -83,7 +144,7 @@ class SimWorker:
                 continued=request.continued,
                 clock=asyncio.get_running_loop().time,
             )
-            seconds = self._step_s * done.steps_done
+            seconds = step_s * done.steps_done
             await asyncio.sleep(seconds)
             scale = request.steps / done.steps_done
             update = done.update * scale if steps != request.steps else done.update

@@ -61,7 +61,8 @@ class IdleWorkload:
         clock: Clock,
     ) -> TrainResult:
         """The same update each time, after the pause."""
-        time.sleep(self._pause_s)
+        if self._pause_s:
+            time.sleep(self._pause_s)
         return TrainResult(self._update, steps, 0.0)
 
     def evaluate(self, params: FloatVector) -> dict[str, float]:

@@ -8,7 +8,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from node.errors import ConfigError
 from simulator.faults import FaultPlayer, is_done
+from simulator.guard import guard
 from simulator.hub import Hub, Watcher
 from simulator.invariants import Invariants, Violation
 from simulator.loop import Deadlock, run
@@ -16,7 +18,7 @@ from simulator.memo import shared_results
 from simulator.scenario import Scenario
 from simulator.seeds import rng
 from simulator.trace import Trace
-from simulator.world import World
+from simulator.world import SimNode, World
 
 POLL_S = 0.1
 """Virtual pause between two looks at whether a run is over."""
@@ -58,13 +60,19 @@ def run_scenario(
         seed: of every draw.
         trace: gets the readable trace.
         watchers: makers of more watchers, for progress and reports.
+
+    Raises:
+        ConfigError: the scenario names what does not exist, or its job does not check.
     """
     outcome = Outcome(scenario.name, seed)
     ties = rng(seed, "ties") if scenario.shuffle_ties else None
     started = time.perf_counter()
     with shared_results() if scenario.memo else nullcontext():
         try:
-            run(_run(scenario, seed, outcome, trace, watchers), tie_rng=ties)
+            with guard():
+                run(_run(scenario, seed, outcome, trace, watchers), tie_rng=ties)
+        except ConfigError:
+            raise
         except Exception as error:
             if not outcome.violations:  # else a daemon told of it before
                 text = "".join(traceback.format_exception(error))
@@ -112,8 +120,14 @@ async def _run(
 
 
 async def _until_done(world: World) -> None:
-    while not all(is_done(n) for n in world.honest):
+    """Until the job is over at every honest node; after the faults nobody starts a failed one."""
+    while not all(is_done(n) or _has_failed(n) for n in world.honest):
         await asyncio.sleep(POLL_S)
+
+
+def _has_failed(node: SimNode) -> bool:
+    jobs = node.daemon.list_jobs() if node.daemon else ()
+    return bool(jobs) and jobs[0].state == "failed"
 
 
 def _worst_metrics(world: World) -> dict[str, float]:

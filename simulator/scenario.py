@@ -54,6 +54,8 @@ class HostSection(Settings):
     """``open`` is dialled by all. ``cone`` and ``symmetric`` are not: an open go-between that both
     reach must help. It brings ``open`` together with any, ``cone`` with ``cone``, and no others; a
     stream that exists works both ways (``simulator.nat``)."""
+    machine: Literal["cpu", "gpu-small", "gpu-large"] = "cpu"
+    """Class of the host: what a local step costs (``simulator.compute.MACHINES``)."""
     slowness: Annotated[float, Field(strict=False, gt=0.0, le=1e4)] = 1.0
     """Factor on compute cost: 1 an ordinary host."""
     straggle_rate: Rate = 0.0

@@ -21,7 +21,7 @@ from node.types import PeerId
 from simulator.attacks import Attack, make_attack
 from simulator.attacks.board import Board, Observed
 from simulator.clock import HostClock
-from simulator.compute import SimCompute
+from simulator.compute import SimCompute, cost_of
 from simulator.hub import Hub
 from simulator.links import LinkModel
 from simulator.network import SimNetwork
@@ -107,7 +107,7 @@ class World:
             f"node-{index}",
             signer,
             SimStore(host.fsync_s, host.disk_bytes),
-            SimCompute(slowness=host.slowness),
+            SimCompute(cost_of(host, self.seed, index)),
             HostClock(self.network.unix_s, host.clock_skew_s, host.clock_drift),
             Journal(lambda event, fields: self.hub.event(self.now(), index, event, fields)),
         )
