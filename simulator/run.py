@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from node.errors import ConfigError
+from node.jobs.manifest import parse_manifest
 from simulator.faults import FaultPlayer, is_done
 from simulator.guard import guard
 from simulator.hub import Hub, Watcher
@@ -91,6 +92,7 @@ async def _run(
 ) -> None:
     hub = Hub()
     world = World(scenario, seed, hub)
+    parse_manifest(world.manifest(), {})
     trace = Trace({node.peer: node.name for node in world.nodes}, out)
     invariants = Invariants(world)
     outcome.violations = invariants.violations

@@ -9,7 +9,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from multiprocessing import connection, get_context
+from multiprocessing import connection, get_context, resource_tracker
 from multiprocessing.connection import Connection
 from time import perf_counter
 from typing import Any
@@ -120,7 +120,12 @@ class _Worker:
             self._process = context.Process(
                 target=_work, args=(theirs, self._play, seed_s_max), daemon=True
             )
-            self._process.start()
+            resource_tracker.ensure_running()  # else its own start would unblock the signal
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                self._process.start()  # with Ctrl-C blocked, also while it imports
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
         self.case, self.end_s = case, perf_counter() + seed_s_max
         self.pipe.send(case)
@@ -153,7 +158,6 @@ class _Worker:
 
 def _work(pipe: Connection, play: Play, seed_s_max: float) -> None:
     """The life of a worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
         try:
             case = pipe.recv()

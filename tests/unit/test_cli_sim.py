@@ -7,12 +7,17 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Generator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from node.cli import main
+from simulator.invariants import Violation
+from simulator.run import Outcome
 from simulator.scenario import scenario_names
+from simulator.swarm import Result
 
 COMMANDS = [[], ["run"], ["swarm"], ["replay"], ["shrink"], ["scenarios"]]
 
@@ -96,10 +101,13 @@ def test_what_cannot_work_is_one_sentence_and_code_2(
         (["run", "bad.toml"], "frobs"),
         (["run", "calm", "--set", "rounds"], "section.key=value"),
         (["run", "calm", "--set", "link.loss_rate=2"], "link.loss_rate"),
+        (["run", "calm", "--set", "job.exchange.frob=1"], "exchange.frob"),
+        (["run", "calm", "--set", "attacks=[{name='frob'}]"], "frob"),
         (["run", "calm", "--out", "file/inside"], "file/inside"),
         (["run", "calm", "--trace", "no/folder/trace.txt"], "no/folder/trace.txt"),
         (["replay", "--seed", "1", "--out", "x"], "--trace"),
         (["replay", "--seed", "1", "--trace", "--toml"], "exclude"),
+        (["shrink", "--seed", "0", "--scenario", "calm", "--set", "rounds=1"], "nothing to shrink"),
         (["swarm", "--seeds", "9..1"], "9..1"),
         (["swarm", "--seeds", "x"], "A..B"),
     ):
@@ -180,6 +188,93 @@ def test_the_scenarios_are_listed_each_with_a_sentence(
     listed = json.loads(capsys.readouterr().out)
     assert [entry["name"] for entry in listed] == scenario_names()
     assert all(entry["about"].endswith(".") for entry in listed)
+
+
+def test_a_job_that_cannot_start_ends_the_run_at_once_and_says_why(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", "calm", "--set", "job.workload_name=frob", "--json", "--no-plots"]
+    artel("sim", *words, code=1, monkeypatch=monkeypatch)
+    result = json.loads(capsys.readouterr().out)
+    assert result["virtual_s"] < 10
+    report = json.loads((here / "out/sim/calm-0/report.json").read_text())
+    assert {failure["node"] for failure in report["job_failures"]} == {
+        f"node-{n}" for n in range(5)
+    }
+    assert all("no workload 'frob'" in f["reason"] for f in report["job_failures"])
+
+
+def test_a_swarm_shows_and_keeps_every_seed_and_how_to_replay_a_failure(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("simulator.swarm_command.swarm", two_ends)
+    artel("sim", "swarm", "--seeds", "3..4", "--out", "kept", code=1, monkeypatch=monkeypatch)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[1:3]] == [["4", "ok"], ["3", "FAIL"]]
+    assert lines[2].endswith("no_crash: ValueError: five")
+    assert lines[3] == "1 of 2 seeds hold every invariant"
+    assert lines[-1] == "again: artel sim replay --seed 3"
+    kept = [json.loads(line) for line in Path("kept/results.jsonl").read_text().splitlines()]
+    assert [(r["seed"], r["ok"], r["replay"]) for r in kept] == [
+        (4, True, "artel sim replay --seed 4"),
+        (3, False, "artel sim replay --seed 3"),
+    ]
+    assert tomllib.loads(Path("kept/seed-3.toml").read_text())["name"] == "seed-3"
+    assert not Path("kept/seed-4.toml").exists()
+    artel("sim", "swarm", "--seeds", "3..9", "--json", code=1, monkeypatch=monkeypatch)
+    result = json.loads(capsys.readouterr().out)
+    assert (result["ok"], result["seeds"], result["ended"], result["failed"]) == (False, 7, 2, [3])
+    assert [r["seed"] for r in result["results"]] == [3, 4]
+
+
+def two_ends(*_cases: object, jobs: int, minutes: float | None) -> Generator[Result, None, None]:
+    """What a swarm yields: one seed that held, then one that did not."""
+    good = Outcome("seed-4", 4, ok=True, rounds=7, virtual_s=9.5, wall_s=0.5)
+    text = "  + Exception Group Traceback (most recent call last):\n  | ValueError: five\n  +----"
+    bad = Outcome("seed-3", 3, violations=[Violation(1.0, "no_crash", text)])
+    for outcome in (good, bad):
+        yield Result((None, outcome.seed), outcome)
+
+
+def test_a_failure_is_shrunk_to_a_file_that_still_fails(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--scenario", "calm", "--set", "job.workload_name=frob", "--set", "followers=1"]
+    words += ["--runs", "25", "--out", "small.toml", "--json"]
+    artel("sim", "shrink", "--seed", "0", *words, monkeypatch=monkeypatch)
+    result = json.loads(capsys.readouterr().out)
+    assert result["toml"] == Path("small.toml").read_text()
+    small = tomllib.loads(result["toml"])
+    assert "followers" not in small
+    assert small["nodes"] < 5
+    assert result["command"] == "artel sim run small.toml --seed 0"
+    artel(*result["command"].split()[1:], "--json", "--no-plots", code=1, monkeypatch=monkeypatch)
+    again = json.loads(capsys.readouterr().out)
+    assert result["invariant"] in {v["invariant"] for v in again["violations"]}
+
+
+@pytest.mark.parametrize("import_s", [0.0, 0.3, 2.0])
+def test_ctrl_c_ends_a_swarm_and_all_its_processes(import_s: float, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "node", "sim", "swarm", "--seeds", "0..999999999", "--jobs", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("seed")
+    workers: list[psutil.Process] = []
+    while len(workers) < 3:  # two, and what Python starts to look after them
+        time.sleep(0.05)
+        workers = psutil.Process(process.pid).children(recursive=True)
+    time.sleep(import_s)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "")
+    assert "were not run" in out
+    assert psutil.wait_procs(workers, timeout=10)[1] == []
 
 
 def test_ctrl_c_ends_a_run_with_130_and_keeps_what_was_seen(tmp_path: Path) -> None:
