@@ -29,7 +29,8 @@ class RoutingTable:
 
     def __init__(self, owner: PeerId) -> None:
         self._place = place(owner)
-        self._buckets: dict[int, dict[PeerId, None]] = {}
+        self._buckets: dict[int, dict[PeerId, int]] = {}
+        """Bucket -> host -> its place, silent for longest first."""
 
     def __contains__(self, peer: PeerId) -> bool:
         return peer in self._buckets.get(self._bucket(place(peer)), ())
@@ -46,17 +47,18 @@ class RoutingTable:
             is_alive: Pings the host of a full bucket that was silent for longest: an old one that
                 answers stays, and the new one is turned away.
         """
-        bucket = self._buckets.setdefault(self._bucket(place(peer)), {})
+        where = place(peer)
+        bucket = self._buckets.setdefault(self._bucket(where), {})
         is_new = peer not in bucket
         if not is_new:
             del bucket[peer]
         elif len(bucket) >= BUCKET_HOSTS_MAX:
             oldest = next(iter(bucket))
-            del bucket[oldest]
+            its_place = bucket.pop(oldest)
             if is_alive(oldest):
-                bucket[oldest] = None
+                bucket[oldest] = its_place
                 return False
-        bucket[peer] = None
+        bucket[peer] = where
         return is_new
 
     def drop(self, peer: PeerId) -> None:
@@ -70,15 +72,15 @@ class RoutingTable:
         others, then those that share more bits with us, then the buckets above, one by one.
         """
         home = self._bucket(target)
-        found = list(self._buckets.get(home, ()))
+        found = list(self._buckets.get(home, {}).items())
         if len(found) < count:
             for index, bucket in self._buckets.items():
                 if index > home:
-                    found += bucket
+                    found += bucket.items()
         while len(found) < count and home > 0:
             home -= 1
-            found += self._buckets.get(home, ())
-        return sorted(found, key=lambda peer: place(peer) ^ target)[:count]
+            found += self._buckets.get(home, {}).items()
+        return [peer for _, peer in sorted((where ^ target, peer) for peer, where in found)[:count]]
 
     def far_places(self) -> list[int]:
         """A place in each bucket that is farther away than our nearest host, farthest first."""
