@@ -52,7 +52,9 @@ class Call:
 class Answer:
     """A call that is being answered, or waits for a slot; a copy's reply is dropped."""
 
-    __slots__ = ("begun", "call", "copy", "credit", "credited", "end", "lane", "served", "task")
+    __slots__ = (
+        "begun", "call", "copy", "credit", "credited", "end", "lane", "served", "stopped", "task"
+    )  # fmt: skip
 
     def __init__(self, end: "End", call: Call, served: Served, copy: bool) -> None:
         self.end = end
@@ -61,6 +63,7 @@ class Answer:
         self.copy = copy
         self.task: asyncio.Task[None] | None = None
         self.begun = False
+        self.stopped = False
         self.lane: Lane | None = None
         """Of a stream that was not cut or lost on its way."""
         self.credit = framing.WINDOW_BYTES
@@ -71,15 +74,16 @@ class Answer:
         self.task = self.end.transport.loop.create_task(self._run())
 
     def stop(self) -> "asyncio.Task[None] | None":
-        """Cancel it; the task that is ending, if it has begun."""
+        """Cancel it, once: how it ends is its own. The task that is ending, if it has one."""
         if self.task is None:
             self.served.give_up(self.start)
             self.end.forget(self)
             return None
-        self.task.cancel()
-        if not self.begun:  # a task that never ran has no ``finally`` either
-            self.begun = True
-            self._ended()
+        if not self.stopped:
+            self.stopped = True
+            self.task.cancel()
+            if not self.begun:  # a task that never ran has no ``finally`` either
+                self._ended()
         return self.task
 
     def _ended(self) -> None:

@@ -65,6 +65,7 @@ class WholeTransport:
         self._dials: dict[PeerId, _Dial] = {}
         self._traffic: dict[PeerId, list[int]] = {}
         self._closed = False
+        self._aborted: list[End] = []
 
     @property
     def peer_id(self) -> PeerId:
@@ -180,13 +181,13 @@ class WholeTransport:
         """Break every connection now: what is not sent yet stays unsent."""
         self._closed = True
         for end in list(self._ends.values()):
+            self._aborted.append(end)
             end.close()
 
     async def close(self) -> None:
         """Close every connection; open calls fail as unavailable. Idempotent."""
-        ends = list(self._ends.values())
         self.abort()
-        tasks = [task for end in ends for task in end.lose()]
+        tasks = [task for end in self._aborted for task in end.lose()]
         for dial in self._dials.values():
             if dial.task is not None:
                 dial.task.cancel()

@@ -246,3 +246,26 @@ async def test_a_host_takes_no_more_connections_than_it_may() -> None:
     with pytest.raises(Refused, match="unknown_method"):
         await call(b, A, "nothing")  # over the stream that is there
     await network.close()
+
+
+async def test_a_handler_ends_in_its_own_way_when_its_host_closes() -> None:
+    network, (a, b, _) = started()
+    ended = []
+
+    async def tidy(caller: PeerId, request: bytes) -> bytes:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(1)
+            ended.append(caller)
+        return b""
+
+    b.transport.serve("tidy", tidy, request_bytes_max=10)
+    waiting = asyncio.ensure_future(call(a, B, "tidy"))
+    await asyncio.sleep(1)
+    b.transport.abort()
+    await network.crash(B)
+    assert ended == [A]
+    with pytest.raises(Unavailable, match="broke"):
+        await waiting
+    await network.close()
