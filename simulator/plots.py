@@ -5,6 +5,7 @@ tell apart; what colour says is also said by shape, place or words.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def learning(report: Report) -> Figure:
     axes = _stack(figure, len(panels))
     for axis, (name, points) in zip(axes, panels, strict=True):
         values = [p["value"] for p in points if p["node"] in honest and p["value"] is not None]
-        _lines(axis, points, honest, last=axis is axes[0])
+        _lines(axis, points, honest)
         axis.set_ylabel(name)
         if values and min(values) > 0 and max(values) > 20 * min(values):
             axis.set_yscale("log")
@@ -78,15 +79,17 @@ def learning(report: Report) -> Figure:
     return figure
 
 
-def _lines(axis: Axes, points: Sequence[Report], nodes: Sequence[int], *, last: bool) -> None:
+def _lines(axis: Axes, points: Sequence[Report], nodes: Sequence[int]) -> None:
+    """A line a node, broken where it missed rounds."""
     few = len(nodes) <= len(NODES)
     for place, node in enumerate(nodes):
         mine = [p for p in points if p["node"] == node and p["value"] is not None]
-        color = NODES[place] if few else BLUE
+        steps = [after["round"] - p["round"] for p, after in pairwise(mine)]
+        gaps = [n for n, step in enumerate(steps, 1) if step > min(steps)]
         axis.plot(
-            [p["at_s"] for p in mine],
-            [p["value"] for p in mine],
-            color=color,
+            np.insert([p["at_s"] for p in mine], gaps, np.nan),
+            np.insert([p["value"] for p in mine], gaps, np.nan),
+            color=NODES[place] if few else BLUE,
             lw=1.4 if few else 0.7,
             alpha=0.9 if few else 0.35,
             marker="o",
