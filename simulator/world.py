@@ -190,7 +190,10 @@ class World:
         if kind is None:
             for node in self.nodes:
                 await self.crash(node.index)
-        await self._group.__aexit__(kind, error, trace)
+        try:
+            await self._group.__aexit__(kind, error, trace)
+        finally:
+            await self.network.close()
 
     async def start(self, index: int) -> Daemon:
         """Start a node, or start it again on what its disk holds."""

@@ -33,6 +33,9 @@ class SoundChain(Check):
         if tuple(key for key, _ in head.electorate.keys) != facts.keys:
             self.fail(at_s, f"{who} has other electors than the founders", "electorate")
         if decision is None:
+            if facts.n > 1 and head.round:
+                text = f"{who} certified {head.id.hex()[:12]} for round {head.round}"
+                self.fail(at_s, f"{text}, which nobody proposed")
             return
         before = facts.chain.get(head.round - 1)
         if before is not None and decision.prev != before:

@@ -1,8 +1,9 @@
-"""A reducer does not complain of a part that it received in time."""
+"""Rows at a reducer: what arrived in time is not missed, and what is used was committed to."""
 
 from google.protobuf.message import DecodeError
 
 from node.errors import PeerError
+from node.merkle import leaf
 from node.types import PeerId
 from node.wire import exchange_pb2 as pb
 from node.wire.convert import decode_screens
@@ -74,3 +75,35 @@ class RowsReach(Check):
     def forget(self, before_round: int) -> None:
         """Old rounds."""
         self._arrived = {k: v for k, v in self._arrived.items() if k[0] >= before_round}
+
+
+class CommittedRows(Check):
+    """What an honest reducer combines is what its author committed to."""
+
+    name = "committed_rows"
+
+    def phase(self, at_s: float, node: int, phase: str, round_: int) -> None:
+        """Hash the liars' rows that a reducer is about to combine."""
+        if phase != "reduce" or not self.facts.liars or not self.facts.is_honest(node):
+            return
+        runner = self.facts.runner(node)
+        if runner is None or runner.flow is None or runner.flow.context.round != round_:
+            return
+        core = runner.flow.machine.core
+        state = next(reversed(core.plans.values()))
+        ids = dict(state.listed)
+        for elector in state.resolution.contributors:
+            author = self.facts.electors[elector]
+            commitment = core.opened.get(ids[elector])
+            if self.facts.is_honest(author.index) or commitment is None:
+                continue
+            for part, bound in enumerate(commitment.parts):
+                data = core.parts.get((ids[elector], part))
+                if data is None or node not in self._reducers(state.resolution.reducers[part]):
+                    continue
+                if leaf("update", runner.job, round_, author.peer, part, data) != bound.leaf:
+                    text = f"node-{node} combines part {part} of {author.name} in round {round_}, "
+                    self.fail(at_s, f"{text}which is not the one committed to")
+
+    def _reducers(self, electors: tuple[int, ...]) -> set[int]:
+        return {self.facts.electors[e].index for e in electors}
