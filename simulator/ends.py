@@ -6,7 +6,6 @@ their order. Cancels and credits are never lost, as in ``pipe.py``: a cut keeps 
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +30,11 @@ class End:
         path: To the other end.
     """
 
+    __slots__ = (
+        "_answers", "_large_bytes", "_loop", "_moved", "_waiters", "calls", "free", "open", "other",
+        "path", "peer", "transport",
+    )  # fmt: skip
+
     def __init__(self, transport: "WholeTransport", path: Path) -> None:
         self.transport = transport
         self.peer: PeerId = path.target
@@ -43,7 +47,7 @@ class End:
         """Further calls that we may have open here; the others wait."""
         self._loop = asyncio.get_running_loop()
         self._moved = transport.counts(path.target)
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._waiters: list[asyncio.Future[None]] = []
         self._answers: dict[Answer, None] = {}
         self._large_bytes = 0
 
@@ -96,7 +100,7 @@ class End:
     def give_back(self) -> None:
         """One call less is open."""
         while self._waiters:
-            waiter = self._waiters.popleft()
+            waiter = self._waiters.pop(0)
             if not waiter.done():
                 waiter.set_result(None)
                 return

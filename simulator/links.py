@@ -107,6 +107,11 @@ class Path:
         rng: Makes the path's random stream, once it is needed.
     """
 
+    __slots__ = (
+        "_cuts_seen", "_down", "_duplicate_rng", "_is_cut", "_loop", "_new_rng", "_paced", "_rng",
+        "_stream", "_up", "cuts", "model", "source", "target",
+    )  # fmt: skip
+
     def __init__(
         self,
         source: PeerId,
