@@ -32,11 +32,11 @@ from simulator.scenario import Scenario
 from simulator.world import World
 
 # The wait is for a swarm's end, and long only where many processes share few cores.
-pytestmark = [pytest.mark.network, pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.network, pytest.mark.slow, pytest.mark.timeout(300)]
 
 NODES = 4
 SEED = 31
-DONE_S = 100.0
+DONE_S = 200.0
 WAITS = """
 train_s_max = 60.0
 commit_s_min = 60.0
