@@ -1,5 +1,6 @@
 """Every attack of the library on whole swarms: honest nodes agree, go on, and blame the liars."""
 
+import asyncio
 from collections.abc import Mapping
 
 import pytest
@@ -8,7 +9,7 @@ from node.types import PeerId
 from simulator.attacks import ATTACKS
 from simulator.hub import Watcher
 from simulator.run import run_scenario
-from simulator.scenario import Scenario, load_scenario
+from simulator.scenario import AttackSection, Scenario, load_scenario
 from simulator.world import World
 
 ALIASES = {"free_ride_stale": "stale"}
@@ -29,6 +30,8 @@ class Witness(Watcher):
         self.failed: list[str] = []
         self.roots: set[str] = set()
         self.skips = 0
+        self.views: set[object] = set()
+        self.sent_by_liars = 0
 
     def event(self, at_s: float, node: int, event: str, fields: Mapping[str, object]) -> None:
         """Note what an honest node logs."""
@@ -41,6 +44,7 @@ class Witness(Watcher):
             self.failed.append(f"node-{node}: {dict(fields)}")
         elif event == "round_certified":
             self.skips += bool(fields["skip"])
+            self.views.add(fields["view"])
             self._note(node)
 
     def _note(self, node: int) -> None:
@@ -49,6 +53,10 @@ class Witness(Watcher):
         for job in daemon.list_jobs():
             for peer, reason in job.refused.items():
                 self.refused.setdefault(self._names[PeerId(peer)], set()).add(reason)
+
+    def sent(self, at_s: float, source: PeerId, target: PeerId, method: str, data: bytes) -> None:
+        """Count what leaves a liar."""
+        self.sent_by_liars += self._names.get(source) in self.liars
 
     def life(self, at_s: float, node: int, what: str) -> None:
         """Note the states before the first node ends."""
@@ -108,3 +116,56 @@ def test_who_breaks_the_protocol_in_the_open_is_blamed(name: str) -> None:
 def test_a_contribution_that_nobody_can_use_is_refused_with_its_reason(name: str) -> None:
     witness, _ = watched(load_scenario(f"attack_{name}"), seed=3)
     assert {n for n, why in witness.refused.items() if REFUSED[name] in why} == {5, 6}
+
+
+def two_of_seven(name: str, scale: float, rule: str, **exchange: object) -> Scenario:
+    attacks = (AttackSection(name=name, scale=scale),)
+    return Scenario(nodes=7, rounds=6, attacks=attacks, job={"exchange": {"rule": rule} | exchange})
+
+
+RUINOUS = [
+    ("sign_flip", 10), ("ipm", 10), ("alie_opt", 1), ("gaussian", 10), ("label_flip", 1),
+    ("stale", 1), ("inflate_weight", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "scale"), RUINOUS)
+def test_what_the_rule_bears_ruins_the_mean(name: str, scale: float) -> None:
+    _, mean = watched(two_of_seven(name, scale, "mean"), seed=1)
+    _, clipped = watched(two_of_seven(name, scale, "centered_clip"), seed=1)
+    assert mean > 0.05
+    assert clipped < 0.001
+
+
+def test_a_part_that_only_a_liar_reduces_is_his() -> None:
+    outcome = run_scenario(two_of_seven("collude", 10, "centered_clip", replicas=1), 1)
+    assert "aggregate" in {violation.invariant for violation in outcome.violations}
+
+
+@pytest.mark.parametrize("name", ["wrong_weights", "wrong_gram", "collude"])
+def test_lying_reducers_cost_an_honest_leader_no_view(name: str) -> None:
+    for seed in (1, 2):
+        witness, _ = watched(load_scenario(f"attack_{name}"), seed)
+        assert witness.views == {0}
+
+
+def test_a_flood_is_several_times_what_a_node_sends() -> None:
+    flood, _ = watched(load_scenario("attack_flood"), seed=1)
+    calm, _ = watched(load_scenario("attack_zero"), seed=1)
+    assert flood.sent_by_liars > 3 * calm.sent_by_liars
+
+
+async def test_an_eclipse_fills_the_views_but_hides_no_elector() -> None:
+    scenario = load_scenario("attack_eclipse")
+    world = World(scenario, seed=1)
+    async with world:
+        for index in range(7):
+            await world.start(index)
+        await world.submit()
+        await asyncio.sleep(30)
+        electors = {node.peer for node in world.nodes}
+        for node in world.honest:
+            assert node.daemon is not None
+            known = {peer.peer for peer in node.daemon.status().peers}
+            assert len(known) > 200, "the attack did not reach this view"
+            assert electors - {node.peer} <= known

@@ -3,8 +3,9 @@
 import asyncio
 import itertools
 import math
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from importlib.metadata import entry_points
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from node.exchange.codecs import CODECS
 from node.exchange.gram import gram_fault
 from node.exchange.reduction import pack_gram, unpack_gram
 from node.identity import Identity, verify
-from node.ports import FloatVector
+from node.ports import FloatVector, Ports, TrainReply, TrainRequest, Worker
 from node.types import Digest, JobId
 from node.wire.convert import (
     decode_commitment,
@@ -53,6 +54,7 @@ from simulator.attacks.formulas import (
     min_max_gamma,
     min_sum_gamma,
 )
+from simulator.attacks.shells import ComputeShell, WorkerShell
 
 NAMES = sorted(ATTACKS)
 IDENTITIES = sorted((Identity(bytes([i]) * 32) for i in range(7)), key=lambda i: i.peer_id)
@@ -230,6 +232,57 @@ def test_stale_replays_its_first_update_even_if_its_replay_is_changed() -> None:
 def test_free_ride_copy_sends_a_neighbours_update_of_the_same_round() -> None:
     rows = crowd_rows()
     np.testing.assert_array_equal(sent("free_ride_copy", rows), rows[0])
+
+
+class Lazy(WorkerShell):
+    """A worker that must not be asked to train."""
+
+    def __init__(self) -> None:
+        """It has no worker inside."""
+
+    async def train(self, request: TrainRequest) -> TrainReply:
+        raise AssertionError("it trained")
+
+
+class Strict(ComputeShell):
+    """Starts lazy workers; knows no setting."""
+
+    def __init__(self) -> None:
+        """It has no compute inside."""
+
+    async def start_worker(self, workload: str, config: Mapping[str, Any], seed: int) -> Worker:
+        if config:
+            raise ConfigError(f"unknown settings {sorted(config)}")
+        return Lazy()
+
+
+def ports_of(attack: Attack) -> Ports:
+    """What the attack makes of ports of which only the compute is used."""
+    transport: Any = SimpleNamespace(peer_id=PEERS[0])
+    unused: Any = None
+    ports = Ports(transport, unused, unused, Strict(), unused)
+    return attack.ports(ports, IDENTITIES[0].sign)
+
+
+def test_a_free_rider_never_trains_and_repeats_the_last_global_update() -> None:
+    async def ride() -> tuple[FloatVector, FloatVector]:
+        worker = await ports_of(make("free_ride_noise")).compute.start_worker("any", {}, 0)
+        told = [
+            (await worker.train(TrainRequest(params, round_, 9, bytes(32), 4, 1.0))).update
+            for round_, params in ((1, honest(1)), (2, honest(2)))
+        ]
+        return told[0], told[1]
+
+    first, second = run(ride())
+    np.testing.assert_allclose(np.sqrt(np.mean(first**2)), 1e-3, rtol=0.1)
+    step = honest(1) - honest(2)
+    assert 0 < np.linalg.norm(second - step) < 0.15 * np.linalg.norm(step)
+
+
+def test_label_flip_says_which_workloads_it_can_flip() -> None:
+    compute = ports_of(make("label_flip")).compute
+    with pytest.raises(ConfigError, match=r"needs a workload with the setting 'flip', .*quadratic"):
+        run(compute.start_worker("inr", {}, 0))
 
 
 # Adaptive --------------------------------------------------------------------------------------
