@@ -132,7 +132,13 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         for _ in range(len(ready)):
             handle = ready.popleft()
             if not handle._cancelled:
-                handle._run()
+                try:  # as Handle._run
+                    handle._context.run(handle._callback, *handle._args)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:
+                    text = f"exception in callback {handle!r}"
+                    self.call_exception_handler({"message": text, "exception": error})
 
     def run_in_executor(  # type: ignore[override]
         self, executor: Any, func: Any, *args: Any
