@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -156,9 +155,9 @@ class SimWorker:
         return self._workload.evaluate(params)
 
     async def artifacts(self, params: FloatVector, folder: str) -> Sequence[str]:
-        """Paths written."""
+        """Nothing: a simulated host has no folder to draw in."""
         self._check()
-        return [str(p) for p in self._workload.artifacts(params, Path(folder))]
+        return []
 
     async def reset(self) -> None:
         """Forget the inner optimiser."""
