@@ -146,10 +146,7 @@ class MembershipService:
             parts = [f"alone: none of {len(self._bootstrap)} bootstrap peers answers"]
         else:
             parts = ["alone: no bootstrap peer is configured and nobody joined us"]
-        if split := self.split.sentence(now):
-            parts.append(split)
-        if self._unannounced:
-            parts.append(self._unannounced)
+        parts += [text for text in (self.split.sentence(now), self._unannounced) if text]
         if self._cloned:
             parts.append("another node runs with this key, or the clock was set back")
         return "; ".join(parts)
@@ -217,10 +214,7 @@ class MembershipService:
         return own
 
     async def _next_sequence(self) -> int:
-        """A new sequence, durable first: after a crash no record may reuse one that others saw.
-
-        A disk that takes nothing is tried again: the node goes on with what it announced before.
-        """
+        """A new one, durable first: after a crash no record may reuse one that others saw."""
         while True:
             sequence = max(self._sequence + 1, int(self._clock.unix_s() * 1000))
             try:
