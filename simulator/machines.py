@@ -177,8 +177,7 @@ class MachineWorld:
     def heal(self, steps: int) -> bool:
         """No more drops, crashes or early timers; True if every honest host decides.
 
-        Timers now run in fair order (the host that is most behind first), and who has decided
-        tells the others, as the daemon does for a peer that asks about an old round.
+        Timers run at any of the hosts most behind. Who has decided tells the others, as daemons do.
         """
         for _ in range(steps):
             if len(self.decided) == self.electorate.n - len(self.liars):
@@ -210,9 +209,10 @@ class MachineWorld:
     def _fire(self, *, fair: bool = False) -> None:
         waiting = [host for host in self.hosts if host.timers]
         if waiting:
-            host = waiting[self.rng.integers(len(waiting))]
             if fair:
-                host = min(waiting, key=lambda h: h.machine.view if h.machine else 0)
+                least = min(host.machine.view for host in waiting if host.machine)
+                waiting = [h for h in waiting if h.machine and h.machine.view == least]
+            host = waiting[self.rng.integers(len(waiting))]
             assert host.machine is not None
             name = host.timers.pop(self.rng.integers(len(host.timers)))
             self._carry_out(host, host.machine.on_timer(name))

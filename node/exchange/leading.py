@@ -62,11 +62,10 @@ class Leading:
         if have.view < core.agreement.view and own and core.once("behind", elector, own.id):
             core.send(elector, own)
 
-    def view_asked(self) -> int:
-        """The highest view that more than f electors have reached: one of them is honest."""
+    def view_reached(self, electors: int) -> int:
+        """The highest view that so many electors have reached, as their HAVEs say."""
         views = sorted((have.view for _, have in self._haves.values()), reverse=True)
-        f = self._core.electorate.f
-        return views[f] if len(views) > f else 0
+        return views[electors - 1] if len(views) >= electors else 0
 
     def _haves_of(self, view: int) -> dict[int, tuple[Signed, Have]]:
         return {e: pair for e, pair in sorted(self._haves.items()) if pair[1].view == view}

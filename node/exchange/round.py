@@ -18,6 +18,7 @@ from node.exchange.core import RoundContext, RoundCore
 from node.exchange.effects import Apply, Blame, Effect, StartTimer
 from node.exchange.leading import RESULTS_TIMER, SCREENS_TIMER, SETTLED_TIMER, Leading
 from node.exchange.reducing import SCREEN_TIMER, Reducing
+from node.exchange.views import CALL_TIMER, VIEW_TIMER, ViewClock
 from node.exchange.voting import HEARD, Voting
 from node.identity import Signer, Verifier
 from node.ledger.votes import decision_id
@@ -36,7 +37,6 @@ from node.wire.messages import (
 )
 
 COMMIT_TIMER = "commit"
-VIEW_TIMER = "view"
 RESULTS_KEPT_MAX = 8
 """Whole results that are kept of one elector: an honest one sends two in a view."""
 
@@ -79,6 +79,7 @@ class RoundMachine:
         self._reducing = Reducing(self.core)
         self._leading = Leading(self.core, self._reducing)
         self._voting = Voting(self.core, self._reducing)
+        self._clock = ViewClock(self.core, self._leading.view_reached)
         self._spread: dict[Digest, dict[int, Digest]] = {}
         """Plan -> part -> root of the result that the part's first reducer sent."""
         self._kept: dict[int, int] = {}
@@ -96,13 +97,15 @@ class RoundMachine:
         core = self.core
         deadlines = core.context.deadlines
         core.effects.append(StartTimer(COMMIT_TIMER, deadlines.commit_s))
-        self._start_view_timer()
+        self._clock.enter()
         commit = core.slots.get("commit")
         if commit is not None:
             core.broadcast(commit)
         for kind in ("have", "prepare", "vote"):
             signed = core.slots.get(f"{kind}.{self.view}")
-            if signed is not None:
+            if signed is not None and kind == "have" and self.view:
+                core.broadcast(signed)
+            elif signed is not None:
                 core.send(core.leader, signed)
         return self._finish()
 
@@ -150,9 +153,10 @@ class RoundMachine:
         kind, _, argument = name.partition("/")
         if kind == COMMIT_TIMER:
             self._have()
-        elif kind == VIEW_TIMER:
-            if int(argument) == self.view:
-                self._enter(self.view + 1)
+        elif kind == VIEW_TIMER and int(argument) == self.view:
+            self._enter(self.view + 1)
+        elif kind == CALL_TIMER and int(argument) == self.view:
+            self._clock.call()
         elif kind == SCREEN_TIMER:
             self._reducing.on_screen_timer(argument)
         elif kind in (SCREENS_TIMER, SETTLED_TIMER, RESULTS_TIMER):
@@ -254,7 +258,9 @@ class RoundMachine:
 
     def _on_have(self, signed: Signed) -> None:
         self._leading.on_have(signed)
-        self._enter(self._leading.view_asked())
+        # One of more than f is honest, so liars draw nobody to a view.
+        self._enter(self._leading.view_reached(self.core.electorate.f + 1))
+        self._clock.heard()
 
     def _on_plan(self, signed: Signed) -> None:
         state = self._reducing.on_plan(signed)
@@ -303,10 +309,5 @@ class RoundMachine:
 
     def _enter(self, view: int) -> None:
         if self.core.agreement.enter(view):
-            self._start_view_timer()
             self._have()
-
-    def _start_view_timer(self) -> None:
-        deadlines = self.core.context.deadlines
-        delay = min(deadlines.view_s * (1 + self.view), deadlines.view_s_max)
-        self.core.effects.append(StartTimer(f"{VIEW_TIMER}/{self.view}", delay))
+            self._clock.enter()
