@@ -13,7 +13,7 @@ import numpy as np
 
 from node.exchange.codecs import CODECS
 from node.exchange.rules import RULES
-from simulator import attacks as library
+from simulator.attacks import ATTACKS
 from simulator.draw_faults import FaultPlan, draw_faults
 from simulator.draws import log_uniform, one, some, uniform, weighted
 from simulator.scenario import (
@@ -34,17 +34,29 @@ WORK_MAX = 1500
 """Bound on electors squared times rounds: what a seed may cost."""
 STEP_S = 0.01
 """Virtual cost of a local step on an ordinary host."""
-ATTACKS: Mapping[str, tuple[float, float]] = {
+SCALES: Mapping[str, tuple[float, float]] = {
     "sign_flip": (0.5, 100.0),
     "gaussian": (0.5, 1000.0),
-    "nan": (1.0, 1.0),
-    "huge": (1.0, 1.0),
-    "zero": (1.0, 1.0),
-    "stale": (1.0, 1.0),
-    "garbage": (1.0, 1.0),
-    "silent": (1.0, 1.0),
+    "ipm": (0.1, 10.0),
+    "alie": (0.5, 2.0),
+    "below_tolerance": (0.1, 1.0),
+    "flood": (0.5, 4.0),
+    "replay": (1.0, 4.0),
+    "sybil": (0.5, 2.0),
+    "eclipse": (0.5, 4.0),
 }
-"""Attack -> range of its scale."""
+"""Attack -> range of its scale; the others are drawn with scale 1."""
+REDUCER_LIES = frozenset(
+    {
+        "wrong_slice",
+        "drop_contributor",
+        "wrong_weights",
+        "wrong_gram",
+        "wrong_gram_favour",
+        "collude",
+    }
+)
+"""Attacks against which each part needs an honest reducer."""
 LOSS_MAX = 1.0
 """Twice the loss of the first parameters: what liars may not push a robust rule above."""
 
@@ -57,7 +69,7 @@ def draw(seed: int) -> Scenario:
     followers = weighted(size, {0: 5, 1: 3, 2: 2, 3: 1})
     lies = _attacks(rng(seed, "scenario", "attacks"), nodes)
     liars = tuple(sorted(n for a in lies for n in a.nodes))
-    job = _job(rng(seed, "scenario", "job"), lies=bool(liars))
+    job = _job(rng(seed, "scenario", "job"), nodes, lies)
     link = _link(rng(seed, "scenario", "link"))
     plan = FaultPlan(
         nodes=nodes,
@@ -94,31 +106,26 @@ def _attacks(draws: np.random.Generator, nodes: int) -> tuple[AttackSection, ...
     if not count or draws.random() < 0.25:
         return ()
     liars = sorted(int(i) for i in draws.choice(nodes, size=count, replace=False))
-    known = [name for name in ATTACKS if name in library.__all__]
     split = int(draws.integers(1, count + 1))
     found = []
     for part in (liars[:split], liars[split:]):
-        name = one(draws, known)
+        name = one(draws, sorted(ATTACKS))
+        scale = log_uniform(draws, *SCALES.get(name, (1.0, 1.0)))
         if part:
-            scale = log_uniform(draws, *ATTACKS[name])
             found.append(AttackSection(name=name, nodes=tuple(part), scale=scale))
     return tuple(found)
 
 
-def _job(draws: np.random.Generator, *, lies: bool) -> dict[str, Any]:
+def _job(draws: np.random.Generator, nodes: int, lies: tuple[AttackSection, ...]) -> dict[str, Any]:
     """Tables of the job file; the mean, which one liar moves anywhere, only without liars."""
     rules = [name for name in RULES if name != "mean" or not lies]
     small = [name for name in rules if RULES[name].rows_least == 1]
     codecs = list(CODECS)
-    several_parts = draws.random() < 0.15
-    dimensions = log_uniform(draws, 2e4, 6e4) if several_parts else log_uniform(draws, 8, 1500)
+    reducers_lie = any(a.name in REDUCER_LIES for a in lies)
+    name, workload = _workload(draws, nodes)
     return {
-        "workload_name": "quadratic",
-        "workload": {
-            "dimensions": int(dimensions),
-            "noise": log_uniform(draws, 0.01, 1.0),
-            "lr": log_uniform(draws, 0.02, 0.2),
-        },
+        "workload_name": name,
+        "workload": workload,
         "round": {
             "steps": int(draws.integers(1, 21)),
             "commit_s_max": weighted(draws, {5.0: 1, 10.0: 1, 30.0: 1}),
@@ -130,7 +137,7 @@ def _job(draws: np.random.Generator, *, lies: bool) -> dict[str, Any]:
             "result_codec": weighted(draws, {"": 3, one(draws, codecs): 1}),
             "rule": one(draws, rules),
             "rule_small": one(draws, small),
-            "replicas": weighted(draws, {0: 3, 1: 1, 2: 1, 3: 1}),
+            "replicas": (nodes - 1) // 3 + 1 if reducers_lie else one(draws, (0, 0, 0, 1, 2, 3)),
         },
         "outer": {
             "lr": weighted(draws, {1.0: 3, 0.7: 1}),
@@ -140,9 +147,31 @@ def _job(draws: np.random.Generator, *, lies: bool) -> dict[str, Any]:
     }
 
 
+def _workload(draws: np.random.Generator, nodes: int) -> tuple[str, dict[str, Any]]:
+    """(name, settings): mostly a quadratic, now and then with updates of several parts."""
+    kind = weighted(draws, {"quadratic": 68, "parts": 15, "logistic": 15, "inr": 2})
+    if kind == "inr" and nodes <= 7:
+        small = {"hidden_layers": 1, "hidden_width": 16, "pixels_per_step": 64}
+        return "inr", {"image": "astronaut", "size": 16, "activation": "sine"} | small
+    if kind == "logistic":
+        return "logistic", {
+            "samples": int(log_uniform(draws, 100, 1000)),
+            "features": int(log_uniform(draws, 2, 100)),
+            "heterogeneity": one(draws, (0.0, 0.0, 0.5)),
+        }
+    low, high = (2e4, 5e4) if kind == "parts" else (8, 1500)
+    return "quadratic", {
+        "dimensions": int(log_uniform(draws, low, high)),
+        "condition": one(draws, (1.0, 1.0, 10.0)),
+        "noise": log_uniform(draws, 0.01, 1.0),
+        "heterogeneity": one(draws, (0.0, 0.0, 0.3)),
+        "lr": log_uniform(draws, 0.02, 0.2),
+    }
+
+
 def _bytes(job: Mapping[str, Any]) -> float:
     """Upper bound on the bytes of an update."""
-    return 4.0 * float(job["workload"]["dimensions"])
+    return 4.0 * float(job["workload"].get("dimensions", 1000))
 
 
 def _link(draws: np.random.Generator) -> LinkSection:
