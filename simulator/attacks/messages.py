@@ -40,7 +40,7 @@ class silent_reducer(Attack):
 class withhold(Attack):
     """Commits, but sends no parts: reducers wait, then complain.
 
-    Source: DESIGN.md section 4, step 4: a commitment promises parts.
+    Source: docs/protocol.md, "Reduction": a missing row is a complaint.
     """
 
     def alters(self, round_: int, to: PeerId, kind: str, message: bytes) -> bytes | None:

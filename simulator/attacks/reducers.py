@@ -19,7 +19,7 @@ Lie = Callable[[int, PartScreen, IntegerGram], None]
 class wrong_slice(Attack):
     """Combines the rows of another part in place of those of its own.
 
-    Source: DESIGN.md section 4, step 5. With one part: the same part, shifted.
+    Where there is one part alone: the same part, shifted.
     """
 
     def reduces(
@@ -73,7 +73,7 @@ class wrong_weights(Attack):
 class wrong_gram(Attack):
     """Alters one inner product of each part that it screens, within what the norms allow.
 
-    Source: DESIGN.md section 4, "Checked reducers": the diagonal is pinned, the rest is bounded.
+    Source: docs/protocol.md, "How sure": the norms pin the diagonal and bound the rest.
     """
 
     def signs(self, round_: int, kind: str, body: bytes) -> bytes:
