@@ -105,8 +105,8 @@ class Gossip:
         authors: dict[PeerId, int] = {}
         checked = 0
         for signed in values:
-            if signed in known:
-                authors[known[signed].peer] = known[signed].sequence
+            if heard := known.get(signed):
+                authors[heard.peer] = heard.sequence
                 continue
             checked += 1
             if checked % CHECKED_PER_SLICE == 0:

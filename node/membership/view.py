@@ -119,11 +119,11 @@ class View:
 
     def expire(self, now: float) -> None:
         """Forget peers whose records expired long ago and that are not shunned or kept."""
-        for peer_id in sorted(self._peers):
-            peer = self._peers[peer_id]
+        for peer_id, peer in list(self._peers.items()):
             last = peer.record.expires_unix_s if peer.record else (peer.met or peer.scored_at)
-            forgiven = peer.shunned_until <= now and decayed_score(peer, now) > -0.1
-            if last + EXPIRED_KEPT_S <= now and forgiven and peer_id not in self._kept:
+            if last + EXPIRED_KEPT_S > now or peer_id in self._kept:
+                continue
+            if peer.shunned_until <= now and decayed_score(peer, now) > -0.1:
                 self._forget(peer_id)
 
     def called(self, peer_id: PeerId, ok: bool, now: float) -> None:
@@ -215,12 +215,14 @@ class View:
 
     def unmet(self, now: float) -> Sequence[PeerId]:
         """Usable or bootstrap peers that were never met and are due for a call, sorted."""
-        result = []
-        for peer_id in sorted({*self.bootstrap, *(record.peer for record in self.usable(now))}):
-            peer = self._peers.get(peer_id, Peer())
-            if peer.met is None and peer.retry_at <= now and peer.shunned_until <= now:
-                result.append(peer_id)
-        return result
+        peers = [(record.peer, self._peers[record.peer]) for record in self.usable(now)]
+        peers += [(peer_id, self._peers.get(peer_id, Peer())) for peer_id in self.bootstrap]
+        due = {
+            peer_id
+            for peer_id, peer in peers
+            if peer.met is None and peer.retry_at <= now and peer.shunned_until <= now
+        }
+        return sorted(due)
 
     def explain(self, now: float, needed: Sequence[PeerId]) -> str:
         """One sentence: which of the ``needed`` peers are missing and why."""
