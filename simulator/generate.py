@@ -103,7 +103,7 @@ def _attacks(draws: np.random.Generator, nodes: int) -> tuple[AttackSection, ...
     """Up to f liars, of one or two kinds."""
     f = (nodes - 1) // 3
     count = int(draws.integers(0, f + 1))
-    if not count or draws.random() < 0.25:
+    if not count:
         return ()
     liars = sorted(int(i) for i in draws.choice(nodes, size=count, replace=False))
     split = int(draws.integers(1, count + 1))

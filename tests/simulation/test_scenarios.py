@@ -1,0 +1,67 @@
+"""Every named scenario keeps its promises, for the first seeds."""
+
+from pathlib import Path
+
+import pytest
+
+from node.errors import ConfigError
+from simulator.run import run_scenario
+from simulator.scenario import load_scenario, scenario_names, to_toml
+
+LIBRARY = [name for name in scenario_names() if not name.startswith("attack_")]
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_it_passes(name: str) -> None:
+    outcome = run_scenario(load_scenario(name), seed=0)
+    assert outcome.ok, outcome.violations
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+@pytest.mark.parametrize("name", LIBRARY)
+def test_it_passes_for_more_seeds(name: str, seed: int) -> None:
+    outcome = run_scenario(load_scenario(name), seed=seed)
+    assert outcome.ok, outcome.violations
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_it_says_in_one_sentence_what_happens(name: str) -> None:
+    about = load_scenario(name).about
+    assert about.endswith(".")
+    assert 20 < len(about) <= 100
+
+
+def test_the_library_has_what_users_look_for() -> None:
+    assert {
+        "calm", "churn", "flaky_wan", "partition_heal", "minority_one_way", "leader_dies",
+        "reducers_die", "slow_third", "clock_skew", "disk_loss", "disk_full", "flood",
+        "quorum_lost_regained", "late_joiner", "nat_mix", "dht_faults", "restart_all",
+        "everything", "real_signatures", "no_memo", "inr_small",
+    } <= set(LIBRARY)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ('kind = "crash"\nat_s = 1\nround = 2', "at_s or round"),
+        ('kind = "crash"\nphase = "have"', "phase needs its round"),
+        ('kind = "link"', "needs the table link"),
+        ('kind = "churn"', "needs every_s"),
+        ('kind = "late"\nnodes = "leader"', "give numbers"),
+        ('kind = "crash"\nnodes = [9]', "there are nodes 0 to 4"),
+        ('kind = "cut"\nothers = [9]', "there are nodes 0 to 4"),
+    ],
+)
+def test_a_fault_that_means_nothing_is_refused(tmp_path: Path, table: str, says: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(f"[[faults]]\n{table}\n")
+    with pytest.raises(ConfigError, match=says):
+        load_scenario(str(path))
+
+
+def test_a_scenario_is_saved_and_read_again(tmp_path: Path) -> None:
+    scenario = load_scenario("everything")
+    path = tmp_path / "saved.toml"
+    path.write_text(to_toml(scenario))
+    assert load_scenario(str(path)) == scenario
