@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from node.config import Limits
 from simulator.hub import Hub, Watcher
 from simulator.loop import run
 from simulator.memo import shared_results
@@ -27,12 +28,14 @@ class Churn:
     """Who comes and goes. Every node starts within ``arrive_s``; node 0, which all know, stays."""
 
     nodes: int = 1000
-    virtual_s: float = 240.0
-    arrive_s: float = 60.0
+    virtual_s: float = 180.0
+    arrive_s: float = 30.0
     up_s: float = 300.0
     """Mean time until a node leaves without a word (exponential)."""
     down_s: float = 60.0
     """Mean time until it comes back on its disk (exponential)."""
+    peers_max: int = 1024
+    """Size of a node's table. A full one goes on trading hearsay for newer hearsay, at a cost."""
     latency_s: float = 0.05
     loss_rate: float = 0.005
 
@@ -82,6 +85,7 @@ async def _run(churn: Churn, seed: int, watchers: Sequence[Watcher]) -> ChurnOut
     )
     hub = Hub(watchers)
     world = World(scenario, seed, hub)
+    world.limits = Limits(peers_max=churn.peers_max)
     trace = Trace({node.peer: node.name for node in world.nodes})
     hub.watchers.append(trace)
     outcome = ChurnOutcome()

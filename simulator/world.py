@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from node.config import NodeConfig
+from node.config import Limits, NodeConfig
 from node.daemon import Daemon
 from node.identity import Identity, Signer, Verifier
 from node.identity import verify as verify_ed25519
@@ -89,6 +89,8 @@ class World:
         """Called with (node, phase, round) at every step; may raise ``Killed``."""
         self.job: tuple[str, str] | None = None
         """(id, manifest) of the job, once it was submitted."""
+        self.limits = Limits()
+        """Caps of every node."""
         self._group = Scope()
         self._verify: Verifier = verify if scenario.signer == "keyed" else verify_ed25519
         self.nodes = [self._make(i) for i in range(scenario.nodes + scenario.followers)]
@@ -207,7 +209,7 @@ class World:
         )
         jobs = (self.job[0],) if self.job else ()
         node.daemon = Daemon(
-            NodeConfig(data=Path(node.name), join=join, jobs=jobs),
+            NodeConfig(data=Path(node.name), join=join, jobs=jobs, limits=self.limits),
             node.signer,
             ports,
             node.behaviour,
