@@ -1,6 +1,7 @@
 """The Compute port in virtual time: work runs inline, then its cost passes."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,8 +17,17 @@ from workloads import api
 
 T = TypeVar("T")
 
-load = cache(api.load)
-"""The packages that are installed take milliseconds to look through, and many workers start."""
+
+@cache
+def load(workload: str) -> Callable[..., api.Workload]:
+    """The workload's class; with torch on one thread, as in a worker process.
+
+    Kept, since installed packages take milliseconds to look through, and many workers start.
+    """
+    kind = api.load(workload)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    return kind
 
 
 MACHINES: Mapping[str, tuple[float, float]] = {
