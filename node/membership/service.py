@@ -77,7 +77,7 @@ class MembershipService:
         clock: WallClock,
         rng: np.random.Generator,
         manifest_id: ManifestId,
-        on_change: Callable[[], None] = lambda: None,
+        on_change: Callable[[], None] | None = None,
         verifier: Verifier = verify,
     ) -> None:
         self._config = config
@@ -252,6 +252,8 @@ class MembershipService:
             self._cloned = True
             self._sequence = self._gossip.own_seen
             self._announce_now.set()
+        if self._on_change is None:
+            return
         usable = self.view.usable(self._clock.unix_s())
         if usable is self._usable:
             return
