@@ -107,3 +107,31 @@ class CommittedRows(Check):
 
     def _reducers(self, electors: tuple[int, ...]) -> set[int]:
         return {self.facts.electors[e].index for e in electors}
+
+
+class SameResults(Check):
+    """Honest reducers of one part of one plan compute the same bits."""
+
+    name = "same_results"
+
+    def __init__(self, facts: Facts) -> None:
+        super().__init__(facts)
+        self._roots: dict[tuple[bytes, int], tuple[int, bytes, int]] = {}
+        """(plan, part) -> (node, root, round) of the honest reducer that signed first."""
+
+    def heard(self, message: Heard) -> None:
+        """Compare signed roots."""
+        signed = message.signed
+        if signed is None or signed.kind != "result" or not self.facts.is_honest(message.sender):
+            return
+        results = pb.Results.FromString(signed.body)
+        for result in results.results:
+            own = (message.sender, result.root, signed.round)
+            other, root, _ = self._roots.setdefault((results.plan_id, result.part), own)
+            if root != result.root:
+                text = f"node-{other} and node-{message.sender} have different results of part "
+                self.fail(message.at_s, f"{text}{result.part} in round {signed.round}")
+
+    def forget(self, before_round: int) -> None:
+        """Old rounds."""
+        self._roots = {k: v for k, v in self._roots.items() if v[2] >= before_round}

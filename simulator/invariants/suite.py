@@ -21,7 +21,7 @@ from simulator.invariants.durability import Durable
 from simulator.invariants.liveness import Adaptive, Progress
 from simulator.invariants.memory import ErrorFeedback
 from simulator.invariants.robustness import Aggregate
-from simulator.invariants.rows import CommittedRows, RowsReach
+from simulator.invariants.rows import CommittedRows, RowsReach, SameResults
 from simulator.invariants.state import OneState
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ VIOLATIONS_MAX = 50
 
 CHECKS: Sequence[Callable[[Facts], Check]] = (
     OneDecision, NoEquivocation, LockRule, SoundChain, Credits, Refusals, Censorship, OneState,
-    Aggregate, ErrorFeedback, RowsReach, CommittedRows, Durable, NoFalseBlame, Progress,
-    Adaptive,
+    Aggregate, ErrorFeedback, RowsReach, CommittedRows, SameResults, Durable, NoFalseBlame,
+    Progress, Adaptive,
 )  # fmt: skip
 
 

@@ -17,22 +17,31 @@ from mutants_maths import MATHS
 from mutants_votes import VOTES
 
 from simulator.generate import draw
+from simulator.scenario import Scenario
 
 MUTANTS: dict[str, Mutant] = {m.name: m for m in (*VOTES, *DURABLE, *MATHS)}
 DIRECTED_SEEDS = 8
+LIMIT_S = 1000.0
+"""Virtual seconds after which a drawn run has shown enough."""
+
+
+def drawn_scenario(seed: int) -> Scenario:
+    """The scenario of a seed, given up early: a bug that stalls a job need not stall the hunt."""
+    scenario = draw(seed)
+    return scenario.model_copy(update={"limit_s": min(LIMIT_S, scenario.limit_s)})
 
 
 def hunt_one(name: str, seeds: int, drawn: bool) -> Catch | None:
     """Hunt a mutant by its name; for worker processes."""
     if drawn:
-        return hunt(MUTANTS[name], range(seeds), draw)
+        return hunt(MUTANTS[name], range(seeds), drawn_scenario)
     return hunt(MUTANTS[name], range(min(seeds, DIRECTED_SEEDS)))
 
 
 def innocent(name: str, seed: int, drawn: bool) -> list[str]:
     """What the true node violates in the run that showed the mutant: nothing."""
     mutant = MUTANTS[name]
-    scenario, watchers = (draw(seed), ()) if drawn else (mutant.scenario, mutant.watchers)
+    scenario, watchers = (drawn_scenario(seed), ()) if drawn else (mutant.scenario, mutant.watchers)
     return [f"{v.invariant}: {v.text}" for v in violations_of(scenario, seed, watchers)]
 
 

@@ -149,7 +149,7 @@ MATHS = (
     Mutant("rule_without_defence", "The weights of the rule are not used.", ("aggregate",),
            rule_without_defence, stage(attack="sign_flip", scale=10.0)),
     Mutant("arrival_order_sum", "Rows are summed in another order by every reducer.",
-           ("rounds_min", "progress", "finish"), arrival_order_sum,
+           ("same_results", "rounds_min", "progress"), arrival_order_sum,
            stage(expect=ExpectSection(rounds_min=6, recovery_s_max=100.0), job=FP32)),
     Mutant("applied_twice", "A round's results are applied twice.", ("one_step",),
            applied_twice, stage()),
