@@ -1,7 +1,6 @@
 """Builds whole nodes on simulated ports: the real ``Daemon``, restartable on the same disk."""
 
 import asyncio
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -234,9 +233,7 @@ class World:
         except* Killed:
             await self._gone(node)
         except* Exception as group:
-            error = first_of(group)
-            text = f"{error!r}: {traceback.extract_tb(error.__traceback__)[-1].name}"
-            self.hub.event(self.now(), node.index, "daemon_failed", {"error": text})
+            self.hub.event(self.now(), node.index, "daemon_failed", {"error": first_of(group)})
             raise
 
     def kill(self, index: int) -> None:

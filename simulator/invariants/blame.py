@@ -5,6 +5,7 @@ round that a node has left or that a restart brings again. They are scored light
 ``protocol``), and their texts are listed here; any other blame of an honest node is a violation.
 """
 
+import traceback
 from collections.abc import Mapping
 
 from simulator.invariants.base import Check
@@ -22,7 +23,11 @@ class NoFalseBlame(Check):
     def event(self, at_s: float, node: int, event: str, fields: Mapping[str, object]) -> None:
         """Look at blames between honest nodes, and at failed daemons."""
         if event == "daemon_failed":
-            self.fail(at_s, f"node-{node}: {fields['error']}", "only_peer_errors")
+            error = fields["error"]
+            assert isinstance(error, BaseException)
+            frames = [f.name for f in traceback.extract_tb(error.__traceback__)[-3:]]
+            text = f"node-{node}: {error!r} in {' > '.join(frames)}"
+            self.fail(at_s, text, "only_peer_errors")
         if event != "peer_error" or not self.facts.is_honest(node):
             return
         blamed = next((n for p, n in self.facts.nodes_by_peer.items() if p == fields["peer"]), None)
