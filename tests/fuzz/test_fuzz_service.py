@@ -12,10 +12,11 @@ import numpy as np
 from node.daemon import Daemon
 from node.errors import PeerError, Unavailable
 from node.jobs.courier import FETCH_METHOD, ROUND_METHOD
+from node.jobs.honest import Honest
 from node.jobs.sync import CHAIN_METHOD, CHUNKS_METHOD, STATE_METHOD
 from node.membership.gossip import METHOD as PEERS_METHOD
 from node.merkle import digest
-from node.types import Digest, JobId
+from node.types import Digest, JobId, PeerId
 from node.wire import exchange_pb2 as pb
 from node.wire import ledger_pb2 as ledger
 from node.wire import peer_pb2
@@ -38,20 +39,14 @@ view_s_max = 4.0
 """
 
 
-class Liar:
+class Liar(Honest):
     """Remembers what it sends; from the second round on, half of it is changed."""
 
     def __init__(self, key: bytes, data: bytes, fuzz: Any) -> None:
         self.key, self.data, self.fuzz = key, data, fuzz
         self.sent: list[bytes] = []
 
-    def update(self, round_: int, update: Any) -> Any:
-        return update
-
-    def parts(self, round_: int, parts: Any) -> Any:
-        return parts
-
-    def sends(self, round_: int, kind: str, message: bytes) -> bytes | None:
+    def sends(self, round_: int, to: PeerId, kind: str, message: bytes) -> bytes | None:
         self.sent.append(message)
         c = self.choices()
         return message if round_ < 2 or c.pick(2) else self.changed(message, c)
@@ -73,8 +68,7 @@ class Liar:
 
 def request(daemon: Daemon, liar: Liar, job: JobId, c: Any, noise: bytes) -> tuple[str, bytes]:
     """(method, request): noise, or a valid request with changes."""
-    runner = daemon._jobs.get(job)
-    assert runner is not None
+    runner = next(r for r in daemon.runners if r.job == job)
     ids = [bytes(runner.head.state_root or bytes(32)), bytes(runner.head.id), bytes(32)]
     if runner.flow is not None:
         ids += list(runner.flow.machine.core.signed)
