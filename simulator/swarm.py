@@ -1,9 +1,10 @@
 """Runs many seeds over processes: one that crashes or hangs is that seed's failure, not the run's.
 
-Workers are fresh processes that live for many seeds. They ignore Ctrl-C, which is the parent's:
-it ends them. One whose parent is gone ends after its seed at the latest.
+Workers are fresh processes that live for many seeds, and end with their parent however it ends.
+Ctrl-C is the parent's.
 """
 
+import os
 import signal
 import traceback
 from collections import deque
@@ -14,6 +15,7 @@ from multiprocessing.connection import Connection
 from time import perf_counter
 from typing import Any
 
+from node.adapters.process_tree import die_with_parent
 from simulator.generate import draw
 from simulator.invariants import Violation
 from simulator.run import Outcome, run_scenario
@@ -118,7 +120,7 @@ class _Worker:
             context = get_context("spawn")
             self.pipe, theirs = context.Pipe()
             self._process = context.Process(
-                target=_work, args=(theirs, self._play, seed_s_max), daemon=True
+                target=_work, args=(theirs, self._play, os.getpid()), daemon=True
             )
             resource_tracker.ensure_running()  # else its own start would unblock the signal
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -156,20 +158,18 @@ class _Worker:
             self._process = None
 
 
-def _work(pipe: Connection, play: Play, seed_s_max: float) -> None:
+def _work(pipe: Connection, play: Play, parent: int) -> None:
     """The life of a worker."""
+    die_with_parent(parent)
     while True:
         try:
             case = pipe.recv()
         except EOFError:
             return
-        # Should nobody be left to end a seed that hangs, its own alarm does.
-        signal.alarm(int(seed_s_max) + 10)
         try:
             outcome = play(scenario_of(case), case[1])
         except Exception:
             outcome = _failed(case, traceback.format_exc())
-        signal.alarm(0)
         try:
             pipe.send(outcome)
         except BrokenPipeError:
