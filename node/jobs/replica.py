@@ -104,13 +104,18 @@ class Replica:
             root = heads[round_].state_root
             if root == self.root:  # a SKIP
                 continue
-            results = await self.records.results(round_, self.g.rules.result_bytes)
-            if results is None:
+            if root is None or not await self._apply_kept(round_, root):
                 return
-            after, found = await self._apply(results)
-            if found != root:
-                return
+
+    async def _apply_kept(self, round_: int, root: Digest) -> bool:
+        """Go on by the results on disk; False if they are not there or do not lead to ``root``."""
+        results = await self.records.results(round_, self.g.rules.result_bytes)
+        if results is None:
+            return False
+        after, found = await self._apply(results)
+        if found == root:
             self.state, self.root = after, found
+        return found == root
 
     async def _apply(self, results: Sequence[bytes]) -> tuple[OuterState, Digest]:
         state = self.state
@@ -136,6 +141,9 @@ class Replica:
         self.head = extend(self.head, decision, decision_id(outcome.certificate.decision))
         if outcome.state is not None:
             self.state, self.root = outcome.state, decision.state_root
+            self._publish()
+        elif not decision.skip and await self._apply_kept(decision.round, decision.state_root):
+            # Votes that all sent again after a restart may decide before anybody computed anew.
             self._publish()
 
     def jump(self, head: Head, state: OuterState | None) -> None:

@@ -25,6 +25,16 @@ def test_it_passes_for_more_seeds(name: str, seed: int) -> None:
     assert outcome.ok, outcome.violations
 
 
+@pytest.mark.parametrize("at_s", [0.32, 0.38, 0.44, 0.47, 0.5, 0.56, 0.62, 0.74, 0.86])
+def test_a_swarm_that_dies_at_any_moment_of_a_round_goes_on(at_s: float) -> None:
+    scenario = load_scenario(
+        "restart_voting",
+        {"faults": f'[{{kind = "crash", at_s = {at_s}, for_s = 1}}]', "rounds": "3"},
+    )
+    outcome = run_scenario(scenario.model_copy(update={"limit_s": 60.0}), seed=0)
+    assert outcome.ok, outcome.violations
+
+
 @pytest.mark.parametrize("name", LIBRARY)
 def test_it_says_in_one_sentence_what_happens(name: str) -> None:
     about = load_scenario(name).about
