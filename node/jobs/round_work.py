@@ -110,13 +110,14 @@ class RoundWork:
     async def reduce(self, effect: Reduce) -> list[Result] | None:
         """Results of our parts; None after a restart lost the rows: other reducers answer."""
         contributors = effect.resolution.contributors
-        wanted = {(e, p) for e in contributors for p in effect.parts}
-        decoded = next((d for d in self._decoded.values() if wanted <= d.keys()), None)
+        wanted = [(e, p) for e in contributors for p in effect.parts]
+        held = next((d for d in self._decoded.values() if d.keys() >= {*wanted}), None)
         ids = dict(self.core.plans[effect.plan_id].listed)
         opened = {e: self.core.opened.get(ids[e]) for e in contributors}
         commitments = {e: c for e, c in opened.items() if c is not None}
-        if decoded is None or len(commitments) != len(contributors):
+        if held is None or len(commitments) != len(contributors):
             return None
+        decoded = {row: held[row] for row in wanted}
 
         def work() -> tuple[tuple[float, ...], list[Result]]:
             weights = weights_of(self.g, effect.resolution, effect.rule, commitments)

@@ -50,13 +50,15 @@ class drop_contributor(Attack):
         if not honest or len(electors) < 2:
             return rows, weights
         victim = honest[round_ % len(honest)]
-        left = [0.0 if e == victim else w for e, w in zip(electors, weights, strict=True)]
-        share = math.fsum(weights) / (math.fsum(left) or 1.0)
         false = dict(rows)
         for part in sorted({part for _, part in rows}):
             others = [rows[e, part] for e in electors if e != victim]
             middle = np.stack(others).mean(axis=0, dtype=np.float64)
             false[victim, part] = np.asarray(middle, np.float32)
+        if not weights:  # a rule of coordinates
+            return false, weights
+        left = [0.0 if e == victim else w for e, w in zip(electors, weights, strict=True)]
+        share = math.fsum(weights) / (math.fsum(left) or 1.0)
         return false, [w * share for w in left]
 
 
