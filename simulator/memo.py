@@ -27,6 +27,7 @@ import numpy as np
 from blake3 import blake3
 
 from node.errors import PeerError
+from node.exchange.gram import IntegerRow
 from node.exchange.reduction import Resolution
 from node.jobs.work import Geometry
 from node.state.outer import OuterState
@@ -91,6 +92,7 @@ def _of_weights(
 KEYED: Mapping[tuple[str, str], Callable[..., Hashable]] = {
     ("node.jobs.work", "apply_results"): _of_apply,
     ("node.jobs.work", "weights_of"): _of_weights,
+    ("node.jobs.work", "check_row"): lambda g, *content: (g.job, *content),
 }
 """Functions of arrays and mappings -> the content of their arguments."""
 
@@ -164,9 +166,11 @@ def _frozen(value: Any) -> Any:
         value.setflags(write=False)
     elif isinstance(value, OuterState):
         _frozen((value.params, value.momentum))
+    elif isinstance(value, IntegerRow):
+        _frozen(value.values)
     elif isinstance(value, tuple):
         for item in value:
-            if isinstance(item, (np.ndarray, OuterState)):
+            if isinstance(item, (np.ndarray, OuterState, IntegerRow)):
                 _frozen(item)
     return value
 

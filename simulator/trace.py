@@ -5,12 +5,18 @@ The same seed gives the same bytes, on every machine with the same lock file and
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TextIO
 
 from blake3 import blake3
 
 from node.types import PeerId
 from simulator.hub import Watcher
+
+
+@lru_cache(maxsize=4096)  # most messages leave for everybody, and each arrives too
+def _short(data: bytes) -> str:
+    return blake3(data).hexdigest(length=6)
 
 
 class Trace(Watcher):
@@ -66,8 +72,7 @@ class Trace(Watcher):
         self, at_s: float, arrow: str, source: PeerId, target: PeerId, method: str, data: bytes
     ) -> None:
         there, back = self._names.get(source, source), self._names.get(target, target)
-        hash_ = blake3(data).hexdigest(length=6)
-        self._line(at_s, f"{there} {arrow} {back} {method} {len(data)} B {hash_}")
+        self._line(at_s, f"{there} {arrow} {back} {method} {len(data)} B {_short(data)}")
 
     def _line(self, at_s: float, text: str) -> None:
         line = f"{at_s:.6f} {text}\n"

@@ -150,11 +150,15 @@ class Reducing:
         core = self._core
         if self._current is None or core.context.me is None or core.signer is None:
             return
+        if ("screen", self._current) in core.asked:
+            return
         value = core.lists[self._current]
         parts = parts_of(core.orders, core.context.me, core.width(value.wide))
+        if not parts:
+            return
         others = [i for e, i in value.commitments if e != core.context.me]
         complete = all((i, p) in core.parts for i in others for p in parts)
-        if parts and (complete or expired) and core.once("screen", self._current):
+        if (complete or expired) and core.once("screen", self._current):
             listed = tuple(e for e, _ in value.commitments)
             core.effects.append(Screen(self._current, listed, parts))
 

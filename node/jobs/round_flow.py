@@ -195,9 +195,11 @@ class RoundFlow:
             return
         value = next(reversed(core.lists.values()))
         parts = parts_of(core.orders, self.context.me, core.width(value.wide))
+        if not parts:
+            return
         others = [id_ for elector, id_ in value.commitments if elector != self.context.me]
         here = sum(all((id_, p) in core.parts for p in parts) for id_ in others)
-        if parts and here >= len(others) - electorate.f:
+        if here >= len(others) - electorate.f:
             self._times["rows"] = now
 
     def _step_s(self) -> float | None:

@@ -14,7 +14,7 @@ from node.errors import Malformed
 from node.exchange.codecs import Codec, codec
 from node.exchange.core import RoundRules
 from node.exchange.feedback import compensate, residual_after
-from node.exchange.gram import assemble_gram, integer_gram, quantise_row
+from node.exchange.gram import IntegerRow, assemble_gram, integer_gram, quantise_row
 from node.exchange.partition import part_slices
 from node.exchange.reduction import Resolution, pack_gram, unpack_gram
 from node.exchange.rules import combine_weighted, rule
@@ -160,6 +160,34 @@ Decoded = dict[tuple[int, int], FloatVector]
 """(elector, part) -> decoded coordinates."""
 
 
+def check_row(
+    g: Geometry, round_: int, peer: PeerId, part: int, data: bytes, bound: PartCommitment
+) -> tuple[IntegerRow, FloatVector] | str:
+    """One encoded part of a contribution, checked against its commitment.
+
+    Args:
+        g: Geometry of the job.
+        round_: The round.
+        peer: Who committed to it.
+        part: Which part.
+        data: As it arrived.
+        bound: What its author committed to.
+
+    Returns:
+        (the row for the Gram matrix, its coordinates), or the complaint about it.
+    """
+    if leaf("update", g.job, round_, peer, part, data) != bound.leaf:
+        return "bad_leaf"
+    try:
+        x = g.codec.decode(data, g.part_sizes[part])
+    except Malformed:
+        return "malformed"
+    integer = quantise_row(x)
+    if (integer.sq_norm, integer.exponent) != (bound.square_norm, bound.exponent):
+        return "bad_norm"
+    return integer, x
+
+
 def screen_parts(
     g: Geometry, round_: int, rows: Sequence[Row], parts: Sequence[int]
 ) -> tuple[tuple[PartScreen, ...], Decoded]:
@@ -182,25 +210,17 @@ def screen_parts(
         complaints: list[tuple[int, str]] = []
         for row in rows:
             data = row.parts.get(part)
-            bound = row.commitment.parts[part]
             if data is None:
                 complaints.append((row.elector, "missing"))
                 continue
-            if leaf("update", g.job, round_, row.peer, part, data) != bound.leaf:
-                complaints.append((row.elector, "bad_leaf"))
+            bound = row.commitment.parts[part]
+            checked = check_row(g, round_, row.peer, part, data, bound)
+            if isinstance(checked, str):
+                complaints.append((row.elector, checked))
                 continue
-            try:
-                x = g.codec.decode(data, g.part_sizes[part])
-            except Malformed:
-                complaints.append((row.elector, "malformed"))
-                continue
-            integer = quantise_row(x)
-            if (integer.sq_norm, integer.exponent) != (bound.square_norm, bound.exponent):
-                complaints.append((row.elector, "bad_norm"))
-                continue
+            integer, decoded[row.elector, part] = checked
             integers.append(integer)
             good.append(row.elector)
-            decoded[row.elector, part] = x
         gram = pack_gram(integer_gram(integers)) if integers else b""
         screens.append(PartScreen(part, tuple(good), gram, tuple(complaints)))
     return tuple(screens), decoded

@@ -1,5 +1,7 @@
 """Rows at a reducer: what arrived in time is not missed, and what is used was committed to."""
 
+from functools import lru_cache
+
 from google.protobuf.message import DecodeError
 
 from node.errors import PeerError
@@ -11,6 +13,16 @@ from simulator.invariants.base import Check, Facts, Heard
 
 MARGIN_S = 0.5
 """Between the start of a screening and its answer, besides compute and disk."""
+
+
+@lru_cache(maxsize=1024)  # most messages leave for everybody
+def _scattered(data: bytes) -> pb.RoundMessage | None:
+    """A message that carries parts; None for any other."""
+    try:
+        m = pb.RoundMessage.FromString(data)
+    except DecodeError:
+        return None
+    return m if m.WhichOneof("body") == "scatter" else None
 
 
 class RowsReach(Check):
@@ -34,13 +46,12 @@ class RowsReach(Check):
         author, reducer = (self.facts.nodes_by_peer.get(p) for p in (source, target))
         if author is None or reducer is None or not self.facts.is_honest(author.index):
             return
-        try:
-            m = pb.RoundMessage.FromString(data)
-        except DecodeError:
+        m = _scattered(data)
+        if m is None:
             return
         elector = self.facts.elector_of.get(author.index)
         runner = self.facts.runner(reducer.index)
-        if m.WhichOneof("body") != "scatter" or elector is None or runner is None:
+        if elector is None or runner is None:
             return
         if runner.flow is None or runner.round_now != m.round or runner.head.id != m.prev:
             return
