@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from math import prod
 
 from node.types import PeerId
-from simulator.links import LinkModel
 from simulator.scenario import FaultSection
 from simulator.seeds import rng
+from simulator.wire.links import LinkModel
 from simulator.world import World
 
 Nodes = Sequence[int]

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 OURS = ("node", "workloads", "simulator")
-OUTSIDE = frozenset({"simulator.progress"})
+OUTSIDE = frozenset({"simulator.report.progress"})
 """Modules that watch a run for a person; nothing that they read comes back into it."""
 CLOCK = "the event loop is the clock: take `now` as an argument, or loop.time()"
 DRAW = "take an rng as an argument; in a simulation from simulator.seeds.rng(seed, purpose)"

@@ -49,7 +49,7 @@ from node.wire.messages import (
     Signed,
     Spread,
 )
-from simulator.signer import KeyedSigner, verify
+from simulator.host.signer import KeyedSigner, verify
 
 JOB = JobId(bytes(32))
 PART_BYTES = 4

@@ -62,7 +62,7 @@ SHARED: Mapping[str, tuple[str, ...]] = {
         "decode_state_reply",
     ),
     "node.identity": ("verify",),
-    "simulator.signer": ("verify",),
+    "simulator.host.signer": ("verify",),
     "node.membership.record": ("open_record",),
     "node.daemon": ("manifest_id",),
     "node.ledger.votes": ("check_certificate", "check_prepared"),

@@ -1,6 +1,6 @@
 """A scenario: who takes part in which world, what goes wrong, and who lies. TOML -> frozen models.
 
-Named ones lie in ``simulator/scenarios/``; ``simulator.generate`` draws them from seeds. Node
+Named ones lie in ``simulator/scenarios/``; ``simulator.drawing`` draws others from seeds. Node
 numbers: electors are 0 to nodes-1, followers come after them.
 """
 
@@ -53,9 +53,9 @@ class HostSection(Settings):
     nat: Literal["open", "cone", "symmetric"] = "open"
     """``open`` is dialled by all. ``cone`` and ``symmetric`` are not: an open go-between that both
     reach must help. It brings ``open`` together with any, ``cone`` with ``cone``, and no others; a
-    stream that exists works both ways (``simulator.nat``)."""
+    stream that exists works both ways (``simulator.wire.nat``)."""
     machine: Literal["cpu", "gpu-small", "gpu-large"] = "cpu"
-    """Class of the host: what a local step costs (``simulator.compute.MACHINES``)."""
+    """Class of the host: what a local step costs (``simulator.host.compute.MACHINES``)."""
     slowness: Annotated[float, Field(strict=False, gt=0.0, le=1e4)] = 1.0
     """Factor on compute cost: 1 an ordinary host."""
     straggle_rate: Rate = 0.0

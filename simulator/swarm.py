@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import Any
 
 from node.adapters.process_tree import die_with_parent
-from simulator.generate import draw
+from simulator.drawing.generate import draw
 from simulator.invariants import Violation
 from simulator.run import Outcome, run_scenario
 from simulator.scenario import Scenario, load_scenario

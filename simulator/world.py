@@ -19,15 +19,15 @@ from node.ports import Behaviour, Ports
 from node.types import PeerId
 from simulator.attacks import Attack, make_attack
 from simulator.attacks.board import Board, Observed
-from simulator.clock import HostClock
-from simulator.compute import SimCompute, cost_of
+from simulator.host.clock import HostClock
+from simulator.host.compute import SimCompute, cost_of
+from simulator.host.signer import KeyedSigner, verify
+from simulator.host.store import SimStore
 from simulator.hub import Hub
-from simulator.links import LinkModel
-from simulator.network import SimNetwork
 from simulator.scenario import HostSection, Scenario
 from simulator.seeds import rng
-from simulator.signer import KeyedSigner, verify
-from simulator.store import SimStore
+from simulator.wire.links import LinkModel
+from simulator.wire.network import SimNetwork
 
 
 class Killed(Exception):

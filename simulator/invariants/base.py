@@ -10,9 +10,9 @@ from node.jobs.runner import JobRunner
 from node.ledger.chain import Head
 from node.types import Digest, JobId, PeerId
 from node.wire.messages import Certificate, Decision, PrepareCertificate, Signed
+from simulator.host.signer import verify
 from simulator.hub import Watcher
 from simulator.invariants.taps import Taps
-from simulator.signer import verify
 
 if TYPE_CHECKING:
     from simulator.world import SimNode, World

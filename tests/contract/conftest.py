@@ -15,9 +15,9 @@ import pytest
 import pytest_asyncio
 
 from node.types import PeerId
-from simulator.links import LinkModel
 from simulator.loop import VirtualTimeLoop
-from simulator.network import SimNetwork
+from simulator.wire.links import LinkModel
+from simulator.wire.network import SimNetwork
 
 LOOP_OF_WORLD = {"sim": "virtual", "sim_whole": "virtual", "hivemind": "uvloop"}
 HIVEMIND = pytest.param(

@@ -15,7 +15,7 @@ from node.adapters.file_store import FileStore, open_store
 from node.errors import ConfigError
 from node.identity import Identity
 from node.ports import Store
-from simulator.store import SimStore
+from simulator.host.store import SimStore
 
 PEER = Identity(bytes(32)).peer_id
 OTHER = Identity(bytes([1]) * 32).peer_id

@@ -25,8 +25,8 @@ from node.wire import exchange_pb2 as pb
 from node.wire import ledger_pb2
 from node.wire.convert import encode_round
 from node.wire.messages import RoundBody, RoundMessage
+from simulator.host.signer import KeyedSigner
 from simulator.machines import JOB, Host, MachineWorld, Weather
-from simulator.signer import KeyedSigner
 
 INPUTS = int(os.environ.get("ARTEL_FUZZ_INPUTS", "5000"))
 """Hostile inputs of the whole folder; each target takes its share."""

@@ -29,8 +29,8 @@ from node.membership.record import (
 from node.types import Digest, JobId
 from node.wire import convert, convert_ledger, exchange_pb2, ledger_pb2, limits, peer_pb2
 from node.wire.messages import Ack, ChainRequest, FetchRequest, StateRequest
+from simulator.host.signer import KeyedSigner, verify
 from simulator.machines import JOB
-from simulator.signer import KeyedSigner, verify
 
 ID = Digest(bytes(range(32)))
 NOW = 1e9

@@ -27,8 +27,8 @@ from node.wire.messages import (
     Signed,
     Spread,
 )
+from simulator.host.signer import KeyedSigner
 from simulator.machines import JOB, MachineWorld, Weather
-from simulator.signer import KeyedSigner
 
 LIAR = 3
 ID = Digest(bytes(range(32)))

@@ -17,8 +17,8 @@ from node.merkle import digest
 from node.wire import exchange_pb2 as pb
 from node.wire.convert import decode_fetched, decode_round, encode_commitment
 from node.wire.messages import Commitment, FetchReply, PartCommitment, RoundBody, Spread
+from simulator.host.signer import KeyedSigner, verify
 from simulator.machines import JOB, PART_BYTES, Host, MachineWorld, Weather
-from simulator.signer import KeyedSigner, verify
 
 PARTS = 3
 FOREIGN = ("commit", "plan", "prepare", "result", "scatter", "screen", "spread", "vote")

@@ -8,11 +8,11 @@ import pytest
 from node.adapters.limits import Limits
 from node.errors import Refused, Unavailable
 from node.types import PeerId
-from simulator.answering import Call
-from simulator.links import LinkModel
 from simulator.loop import VirtualTimeLoop
-from simulator.network import SimNetwork
-from simulator.served import Served
+from simulator.wire.answering import Call
+from simulator.wire.links import LinkModel
+from simulator.wire.network import SimNetwork
+from simulator.wire.served import Served
 
 A, B, C = PeerId("12D3KooWA"), PeerId("12D3KooWB"), PeerId("12D3KooWC")
 MIB = 1024 * 1024

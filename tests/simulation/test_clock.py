@@ -8,7 +8,7 @@ import pytest
 from node.membership.record import CLOCK_SKEW_S_MAX, TTL_S_MAX
 from node.membership.service import MembershipConfig
 from node.types import PeerId
-from simulator.clock import HostClock
+from simulator.host.clock import HostClock
 from simulator.scenario import HostSection, Scenario
 from simulator.world import World
 

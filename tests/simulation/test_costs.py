@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 
 from node.ports import TrainReply, TrainRequest
-from simulator.compute import MACHINES, CostModel, SimCompute, cost_of
+from simulator.host.compute import MACHINES, CostModel, SimCompute, cost_of
 from simulator.scenario import HostSection
 
 

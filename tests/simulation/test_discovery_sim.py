@@ -3,9 +3,9 @@
 import pytest
 
 from node.types import PeerId
-from simulator.dht import Kind
-from simulator.kademlia import BUCKET_HOSTS_MAX, RoutingTable, place
-from simulator.network import SimHost, SimNetwork
+from simulator.dht.kademlia import BUCKET_HOSTS_MAX, RoutingTable, place
+from simulator.dht.lies import Kind
+from simulator.wire.network import SimHost, SimNetwork
 
 LASTING_S = 1e5
 

@@ -9,10 +9,10 @@ import pytest
 from node.errors import Unavailable
 from node.observe.status import JobStatus
 from node.types import PeerId
-from simulator.disk import SimDisk
+from simulator.host.disk import SimDisk
+from simulator.host.store import COMPACT_BYTES_MIN, LOG, SimStore, read_log, record
 from simulator.scenario import HostSection, Scenario
 from simulator.seeds import rng
-from simulator.store import COMPACT_BYTES_MIN, LOG, SimStore, read_log, record
 from simulator.world import World
 
 PEER = PeerId("12D3KooWDisk")

@@ -236,7 +236,7 @@ async def test_dht_answers_are_wrong_only_while_the_fault_lasts() -> None:
 
 
 async def test_resets_break_streams_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    from simulator.network import SimNetwork
+    from simulator.wire.network import SimNetwork
 
     broken: list[float] = []
     reset = SimNetwork.reset

@@ -7,8 +7,8 @@ import pytest
 
 from node.exchange.rules import RULES
 from simulator.attacks import ATTACKS
-from simulator.draw_faults import KINDS
-from simulator.generate import SCALES, draw, to_toml
+from simulator.drawing.fault_draws import KINDS
+from simulator.drawing.generate import SCALES, draw, to_toml
 from simulator.scenario import Scenario, load_scenario
 from simulator.shrink import is_fair
 
@@ -67,6 +67,6 @@ def test_scales_are_of_attacks_that_exist() -> None:
 def test_one_more_draw_of_faults_would_not_move_the_links(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("simulator.generate.draw_faults", lambda _draws, _plan: ())
+    monkeypatch.setattr("simulator.drawing.generate.draw_faults", lambda _draws, _plan: ())
     calmer = draw(seed)
     assert calmer.model_copy(update={"faults": DRAWN[seed].faults}) == DRAWN[seed]

@@ -17,9 +17,9 @@ import pytest
 
 from simulator.guard import Escape, guard
 from simulator.loop import run
-from simulator.quadratic import QuadraticWorkload
 from simulator.run import run_scenario
 from simulator.scenario import Scenario, load_scenario
+from simulator.workloads.quadratic import QuadraticWorkload
 
 CALLS = [
     "time.time()",

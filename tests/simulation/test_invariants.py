@@ -13,13 +13,13 @@ from node.state.snapshot import state_root
 from node.types import Digest, JobId
 from node.wire.convert import encode_vote
 from node.wire.messages import Vote, VoteSignature
+from simulator.host.signer import KeyedSigner
 from simulator.invariants.agreement import holds
 from simulator.invariants.base import Facts, Heard, Violation
 from simulator.invariants.robustness import KAPPA
 from simulator.invariants.state import root_of, step
 from simulator.run import run_scenario
 from simulator.scenario import AttackSection, ExpectSection, FaultSection, LinkSection, Scenario
-from simulator.signer import KeyedSigner
 from simulator.world import World
 
 JOB = {"workload": {"dimensions": 300}, "round": {"steps": 5}}

@@ -8,11 +8,11 @@ import pytest
 
 from node.errors import Unavailable
 from node.types import PeerId
-from simulator.cuts import Cuts
-from simulator.links import Lane, Line, LinkModel, Path, line
-from simulator.network import SimNetwork
 from simulator.scenario import HostSection, LinkSection
 from simulator.seeds import rng
+from simulator.wire.cuts import Cuts
+from simulator.wire.links import Lane, Line, LinkModel, Path, line
+from simulator.wire.network import SimNetwork
 
 A, B, C, D = (PeerId(f"12D3KooW{name}") for name in "ABCD")
 both_modes = pytest.mark.parametrize("framed", [True, False], ids=["framed", "whole"])

@@ -14,9 +14,9 @@ from node.membership.service import MembershipConfig, MembershipService
 from node.ports import RECORD_BYTES_MAX
 from node.types import JobId, PeerId
 from node.wire import peer_pb2
-from simulator.network import SimHost, SimNetwork
+from simulator.host.store import SimStore
 from simulator.seeds import rng
-from simulator.store import SimStore
+from simulator.wire.network import SimHost, SimNetwork
 
 PEERS_KEY = "artel/main/peers"
 JOBS_KEY = "artel/main/jobs"

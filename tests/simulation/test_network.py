@@ -9,9 +9,9 @@ import pytest
 from node.errors import Unavailable
 from node.types import PeerId
 from simulator.hub import Watcher
-from simulator.links import LinkModel
 from simulator.loop import run
-from simulator.network import SimNetwork
+from simulator.wire.links import LinkModel
+from simulator.wire.network import SimNetwork
 
 A, B, C = PeerId("12D3KooWA"), PeerId("12D3KooWB"), PeerId("12D3KooWC")
 

@@ -9,13 +9,13 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from simulator import plots
-from simulator.recorder import Recorder
-from simulator.report import Report, make_report, write_report
-from simulator.report_text import PLOTS, summary, to_markdown
+from simulator.report import plots
+from simulator.report.recorder import Recorder
+from simulator.report.report import Report, make_report, write_report
+from simulator.report.spans import Span, spans
+from simulator.report.text import PLOTS, summary, to_markdown
 from simulator.run import Outcome, run_scenario
 from simulator.scenario import AttackSection, FaultSection, LinkSection, Scenario
-from simulator.spans import Span, spans
 from simulator.world import World
 
 CRASHES = Scenario(

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from simulator.logistic import LogisticWorkload
 from simulator.run import run_scenario
 from simulator.scenario import AttackSection, Scenario
+from simulator.workloads.logistic import LogisticWorkload
 
 ROBUST = ("centered_clip", "trimmed_mean", "median", "multi_krum", "geometric_median")
 WITHIN = 6.0

@@ -207,7 +207,7 @@ def test_a_job_that_cannot_start_ends_the_run_at_once_and_says_why(
 def test_a_swarm_shows_and_keeps_every_seed_and_how_to_replay_a_failure(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("simulator.swarm_command.swarm", two_ends)
+    monkeypatch.setattr("simulator.cli.swarm_command.swarm", two_ends)
     artel("sim", "swarm", "--seeds", "3..4", "--out", "kept", code=1, monkeypatch=monkeypatch)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines[1:3]] == [["4", "ok"], ["3", "FAIL"]]

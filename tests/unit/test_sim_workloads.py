@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simulator.descent import Descent
-from simulator.logistic import LogisticWorkload, compute_loss, find_optimum
-from simulator.quadratic import QuadraticWorkload
+from simulator.workloads.descent import Descent
+from simulator.workloads.logistic import LogisticWorkload, compute_loss, find_optimum
+from simulator.workloads.quadratic import QuadraticWorkload
 from workloads import api
 from workloads.api import FloatVector, TrainResult, WorkloadError
 

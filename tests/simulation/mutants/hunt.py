@@ -3,7 +3,7 @@
 ``python tests/simulation/mutants/hunt.py [--only NAME] [--seeds 60] [--jobs 2] [--drawn]``
 
 Each mutant is first hunted in its own short scenario; with ``--drawn`` in the scenarios that
-``simulator.generate.draw`` gives for seeds 0 to SEEDS-1. The true node must pass the same runs.
+``simulator.drawing`` gives for seeds 0 to SEEDS-1. The true node must pass the same runs.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from mutants_durable import DURABLE
 from mutants_maths import MATHS
 from mutants_votes import VOTES
 
-from simulator.generate import draw
+from simulator.drawing.generate import draw
 from simulator.scenario import Scenario
 
 MUTANTS: dict[str, Mutant] = {m.name: m for m in (*VOTES, *DURABLE, *MATHS)}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.draws import log_uniform, one, some, uniform, weighted
+from simulator.drawing.draws import log_uniform, one, some, uniform, weighted
 from simulator.scenario import FaultSection, LinkSection
 
 FAULTS_MAX = 4

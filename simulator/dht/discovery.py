@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from node.ports import RECORD_BYTES_MAX, Record
 from node.types import PeerId
-from simulator.kademlia import RoutingTable, place
+from simulator.dht.kademlia import RoutingTable, place
 
 if TYPE_CHECKING:
-    from simulator.network import SimNetwork
+    from simulator.wire.network import SimNetwork
 
 REPLICAS = 5
 """Hosts that keep a record."""

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from node import __version__
-from simulator.recorder import Point, Recorder
-from simulator.report_text import to_markdown
+from simulator.report.recorder import Point, Recorder
+from simulator.report.spans import spans
+from simulator.report.text import to_markdown
 from simulator.run import Outcome
 from simulator.scenario import Scenario
-from simulator.spans import spans
 
 FORMAT = "artel-sim-report/1"
 """The number grows when a key changes its meaning or goes."""

@@ -14,12 +14,12 @@ from node.adapters.framing import ErrorCode
 from node.adapters.methods import error_received, error_to_send
 from node.errors import PeerError, Unavailable
 from node.types import PeerId
-from simulator.answering import HEAD_BYTES, Answer, Call
-from simulator.links import Lane, Path
-from simulator.resets import pair_of
+from simulator.wire.answering import HEAD_BYTES, Answer, Call
+from simulator.wire.links import Lane, Path
+from simulator.wire.resets import pair_of
 
 if TYPE_CHECKING:
-    from simulator.calls import WholeTransport
+    from simulator.wire.calls import WholeTransport
 
 
 class End:

@@ -9,12 +9,12 @@ from node.adapters import framing
 from node.adapters.framing import ErrorCode
 from node.adapters.methods import error_to_send
 from node.errors import PeerError, Unavailable
-from simulator.inbox import Inbox
-from simulator.links import Lane
-from simulator.served import Served
+from simulator.wire.inbox import Inbox
+from simulator.wire.links import Lane
+from simulator.wire.served import Served
 
 if TYPE_CHECKING:
-    from simulator.ends import End
+    from simulator.wire.ends import End
 
 HEAD_BYTES = 32
 """Framing of a message, about."""

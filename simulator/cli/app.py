@@ -59,7 +59,7 @@ def run(
 
     Example: artel sim run leader_dies --seed 3 --nodes 7 --set link.loss_rate=0.02
     """
-    from simulator.commands import run_one
+    from simulator.cli.commands import run_one
 
     raise typer.Exit(run_one(scenario, seed, nodes, rounds, set_, json, out, trace, plots))
 
@@ -78,7 +78,7 @@ def swarm(
 
     Example: artel sim swarm --seeds 0..199 --jobs 2
     """
-    from simulator.swarm_command import run_swarm
+    from simulator.cli.swarm_command import run_swarm
 
     raise typer.Exit(run_swarm(seeds, jobs, minutes, json, out))
 
@@ -103,7 +103,7 @@ def replay(
 
     Example: artel sim replay --seed 8123 --trace --out 8123.txt
     """
-    from simulator.commands import replay_one
+    from simulator.cli.commands import replay_one
 
     raise typer.Exit(replay_one(seed, scenario, set_, trace, toml, out, json))
 
@@ -123,7 +123,7 @@ def shrink(
 
     Example: artel sim shrink --seed 8123 --out small.toml
     """
-    from simulator.shrink_command import shrink_one
+    from simulator.cli.shrink_command import shrink_one
 
     raise typer.Exit(shrink_one(seed, scenario, set_, runs, json, out))
 
@@ -134,6 +134,6 @@ def scenarios(json: JsonOption = False) -> None:
 
     Example: artel sim scenarios
     """
-    from simulator.commands import list_scenarios
+    from simulator.cli.commands import list_scenarios
 
     list_scenarios(json)

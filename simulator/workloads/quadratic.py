@@ -14,7 +14,7 @@ from pydantic import Field
 
 from node.config import Settings
 from node.ports import FloatVector
-from simulator.descent import Descent, Objective, read_settings
+from simulator.workloads.descent import Descent, Objective, read_settings
 
 DIMENSIONS_MAX = 10**7
 UNIFORM = 12.0**0.5

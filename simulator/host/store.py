@@ -15,7 +15,7 @@ import numpy as np
 from node.adapters.file_store import SLOT_BYTES_MAX, check_blob_name, check_key
 from node.errors import ConfigError, Unavailable
 from node.types import PeerId
-from simulator.disk import DISK_BYTES, SimDisk
+from simulator.host.disk import DISK_BYTES, SimDisk
 
 LOG = "slots.log"
 KEY = "node.key"

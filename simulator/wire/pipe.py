@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from node.adapters.framing import HEADER, Kind
 from node.adapters.link import FROM_CALLEE
-from simulator.links import Lane, Path
+from simulator.wire.links import Lane, Path
 
 CONTROL = frozenset({Kind.READY, Kind.BYE, Kind.CANCEL, Kind.CREDIT})
 """Frames that TCP would send again until they arrive. Losing one would break the stream itself."""

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from node.config import Settings
 from node.ports import FloatVector
-from simulator.descent import Descent, Objective, read_settings
+from simulator.workloads.descent import Descent, Objective, read_settings
 from workloads.api import WorkloadError
 
 DoubleArray = npt.NDArray[np.float64]

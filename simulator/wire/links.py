@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from node.types import PeerId
-from simulator.cuts import Cuts
 from simulator.scenario import LinkSection
+from simulator.wire.cuts import Cuts
 
 UNLIMITED_BYTES_PER_S = 1e12
 """From here on a rate takes no time."""

@@ -14,8 +14,8 @@ import numpy as np
 from node.exchange.codecs import CODECS
 from node.exchange.rules import RULES
 from simulator.attacks import ATTACKS
-from simulator.draw_faults import FaultPlan, draw_faults
-from simulator.draws import log_uniform, one, some, uniform, weighted
+from simulator.drawing.draws import log_uniform, one, some, uniform, weighted
+from simulator.drawing.fault_draws import FaultPlan, draw_faults
 from simulator.scenario import (
     AttackSection,
     ExpectSection,

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from simulator.hub import Watcher
-from simulator.spans import spans
+from simulator.report.spans import spans
 
 REFRESH_S = 0.1
 """Real time between two drawings."""

@@ -13,12 +13,12 @@ from typing import TextIO
 from node.cli.shared import parse_overrides, print_json
 from node.config import build, read_toml
 from node.errors import ConfigError
-from simulator.generate import draw
+from simulator.drawing.generate import draw
 from simulator.invariants import Violation
-from simulator.progress import Bar, RunProgress
-from simulator.recorder import Recorder
-from simulator.report import make_report, outcome_json, write_report
-from simulator.report_text import PLOTS, summary
+from simulator.report.progress import Bar, RunProgress
+from simulator.report.recorder import Recorder
+from simulator.report.report import make_report, outcome_json, write_report
+from simulator.report.text import PLOTS, summary
 from simulator.run import Outcome, run_scenario
 from simulator.scenario import Scenario, load_scenario, scenario_names, to_toml
 from simulator.world import World
@@ -63,7 +63,7 @@ def run_one(
     line = replay_line(name, seed, overrides)
     report = make_report(scenario, played.outcome, played.recorder, line)
     if plots:
-        from simulator.plots import draw as draw_plots  # matplotlib: a second
+        from simulator.report.plots import draw as draw_plots  # matplotlib: a second
 
         drawn = {path.name for path in draw_plots(report, folder)}
         report["plots"] = [(file, title) for file, title in PLOTS if file in drawn]

@@ -15,17 +15,17 @@ import numpy as np
 from node.adapters.limits import Limits
 from node.errors import PeerError, Unavailable
 from node.types import PeerId
-from simulator import nat
-from simulator.calls import WholeTransport
-from simulator.cuts import Cuts
-from simulator.dht import DhtFaults
-from simulator.discovery import SimDiscovery
-from simulator.framed import FramedTransport
+from simulator.dht.discovery import SimDiscovery
+from simulator.dht.lies import DhtFaults
 from simulator.hub import Hub
-from simulator.links import Line, LinkModel, Path, line
-from simulator.resets import Pair, Resets, pair_of
 from simulator.scenario import HostSection
 from simulator.seeds import rng
+from simulator.wire import nat
+from simulator.wire.calls import WholeTransport
+from simulator.wire.cuts import Cuts
+from simulator.wire.framed import FramedTransport
+from simulator.wire.links import Line, LinkModel, Path, line
+from simulator.wire.resets import Pair, Resets, pair_of
 
 EPOCH_UNIX_S = 1_700_000_000.0
 """Absolute time at virtual time zero."""

@@ -14,13 +14,13 @@ from node.adapters.mux_transport import MuxTransport, Streams
 from node.errors import PeerError, Unavailable
 from node.ports import Handler
 from node.types import PeerId
-from simulator.pipe import PipeEnd, connect, streams
-from simulator.resets import pair_of
+from simulator.wire.pipe import PipeEnd, connect, streams
+from simulator.wire.resets import pair_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from simulator.network import SimHost, SimNetwork
+    from simulator.wire.network import SimHost, SimNetwork
 
 
 class FramedTransport(MuxTransport):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from node.jobs.runner import JobRunner
 from node.types import PeerId
 from simulator.hub import Watcher
-from simulator.spans import ends
+from simulator.report.spans import ends
 from simulator.world import World
 
 
@@ -74,7 +74,7 @@ class Blame:
 
 
 class Recorder(Watcher):
-    """Collects what ``simulator.report`` shows.
+    """Collects what ``simulator.report.report`` shows.
 
     Args:
         world: about to start.

@@ -16,7 +16,7 @@ from node.ports import Record
 from node.types import PeerId
 
 if TYPE_CHECKING:
-    from simulator.network import SimNetwork
+    from simulator.wire.network import SimNetwork
 
 Kind = Literal["stale", "missing", "withheld", "rolled_back", "conflicting"]
 LEAD_S = 1.0

@@ -12,10 +12,10 @@ from typing import TextIO
 
 from node.cli.shared import print_json, to_plain
 from node.errors import ConfigError
-from simulator.commands import INTERRUPTED, make_folder
-from simulator.progress import Bar
-from simulator.report import outcome_json
-from simulator.report_text import gist
+from simulator.cli.commands import INTERRUPTED, make_folder
+from simulator.report.progress import Bar
+from simulator.report.report import outcome_json
+from simulator.report.text import gist
 from simulator.run import Outcome
 from simulator.scenario import Scenario, to_toml
 from simulator.swarm import Result, replay_command, scenario_of, swarm

@@ -20,14 +20,14 @@ from node.adapters.methods import Methods
 from node.errors import PeerError, Unavailable
 from node.ports import Handler, StreamHandler
 from node.types import PeerId
-from simulator.answering import Call
-from simulator.ends import End, join
-from simulator.inbox import Inbox
-from simulator.resets import pair_of
-from simulator.served import Served
+from simulator.wire.answering import Call
+from simulator.wire.ends import End, join
+from simulator.wire.inbox import Inbox
+from simulator.wire.resets import pair_of
+from simulator.wire.served import Served
 
 if TYPE_CHECKING:
-    from simulator.network import SimHost, SimNetwork
+    from simulator.wire.network import SimHost, SimNetwork
 
 OPENING_TRIPS = 2
 """Round trips before the first call: the dial, and the handshake of the call code."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from node.types import PeerId
 
 if TYPE_CHECKING:
-    from simulator.links import Path
+    from simulator.wire.links import Path
 
 
 class Cuts:

@@ -35,7 +35,7 @@ DPI = 110
 
 def draw(report: Report, folder: Path) -> list[Path]:
     """Draw what the report has something of; the files, ``folder`` must exist."""
-    from simulator.report_text import PLOTS
+    from simulator.report.text import PLOTS
 
     makers: dict[str, Callable[[Report], Figure]] = {
         "learning.png": learning,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from node.cli.shared import parse_overrides, print_json
 from node.errors import ConfigError
-from simulator.commands import INTERRUPTED, pick, play, replay_line, write_text
-from simulator.progress import Bar
+from simulator.cli.commands import INTERRUPTED, pick, play, replay_line, write_text
+from simulator.report.progress import Bar
 from simulator.scenario import Scenario
 from simulator.shrink import Fails, Shrunk, fails_alike, shrink
 

@@ -1,0 +1,1 @@
+"""The ``artel sim`` commands."""

@@ -1,0 +1,1 @@
+"""One host's own devices: disk, clock, compute, keys."""

@@ -1,0 +1,1 @@
+"""What a run showed: collected, written, drawn."""

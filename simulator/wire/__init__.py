@@ -1,0 +1,1 @@
+"""The simulated network: links, cuts, NATs, and calls over framed streams or as whole messages."""

@@ -1,0 +1,1 @@
+"""Workloads for simulations: known optima, and one that costs nothing."""
