@@ -67,7 +67,11 @@ def run(
 @app.command()
 def swarm(
     seeds: Annotated[str, typer.Option(metavar="A..B", help="First and last seed, or one.")],
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="Seeds at once.")] = 2,
+    scenario: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Run this named one with each seed; may be repeated."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Runs at once.")] = 2,
     minutes: MinutesOption = None,
     json: JsonOption = False,
     out: Annotated[
@@ -80,7 +84,7 @@ def swarm(
     """
     from simulator.cli.swarm_command import run_swarm
 
-    raise typer.Exit(run_swarm(seeds, jobs, minutes, json, out))
+    raise typer.Exit(run_swarm(seeds, scenario or (), jobs, minutes, json, out))
 
 
 @app.command()

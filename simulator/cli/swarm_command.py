@@ -17,12 +17,12 @@ from simulator.report.progress import Bar
 from simulator.report.report import outcome_json
 from simulator.report.text import gist
 from simulator.run import Outcome
-from simulator.scenario import Scenario, to_toml
-from simulator.swarm import Result, replay_command, scenario_of, swarm
+from simulator.scenario import Scenario, load_scenario, to_toml
+from simulator.swarm import Result, scenario_of, swarm
 
 SEEDS = re.compile(r"(\d{1,9})(?:\.\.(\d{1,9}))?\Z")
-WIDTHS = (7, 4, 3, 6, 22, 24, 26, 9, 7)
-NAMES = ("seed", "", "n", "rounds", "faults", "attack", "rule/codec", "virtual s", "real s")
+WIDTHS = (19, 4, 3, 6, 22, 24, 26, 9, 7)
+NAMES = ("run", "", "n", "rounds", "faults", "attack", "rule/codec", "virtual s", "real s")
 
 
 @dataclass
@@ -32,54 +32,72 @@ class Tally:
     wanted: int
     out: Path | None
     as_json: bool
-    results: dict[int, dict[str, object]] = field(default_factory=dict)
-    outcomes: list[Outcome] = field(default_factory=list)
+    ended: list[Result] = field(default_factory=list)
 
     @property
-    def failed(self) -> list[Outcome]:
+    def failed(self) -> list[Result]:
         """By seed."""
-        return sorted((o for o in self.outcomes if not o.ok), key=lambda o: o.seed)
+        return [result for result in self.sorted if not result.outcome.ok]
+
+    @property
+    def sorted(self) -> list[Result]:
+        """All that ended, by name and seed."""
+        return sorted(self.ended, key=lambda r: (r.case[0] or "", r.case[1]))
 
     def take(self, ended: Result) -> None:
         """Show one result, and keep it if a folder was given."""
         scenario, outcome = scenario_of(ended.case), ended.outcome
-        self.outcomes.append(outcome)
-        result = outcome_json(outcome) | {"replay": ended.command}
-        self.results[outcome.seed] = result
+        self.ended.append(ended)
         if not self.as_json:
-            print(_line(row(scenario, outcome)), flush=True)
+            print(_line(row(ended.case[0], scenario, outcome)), flush=True)
         if self.out is None:
             return
         with (self.out / "results.jsonl").open("a") as file:
-            file.write(json.dumps(to_plain(result), sort_keys=True) + "\n")
+            file.write(json.dumps(to_plain(as_json(ended)), sort_keys=True) + "\n")
         if not outcome.ok:
-            (self.out / f"seed-{outcome.seed}.toml").write_text(to_toml(scenario))
+            kept = f"{scenario.name}.toml" if ended.case[0] else f"seed-{outcome.seed}.toml"
+            (self.out / kept).write_text(to_toml(scenario))
 
     def summary(self) -> list[str]:
         """The swarm in a few lines, and one for each failure."""
-        ended = len(self.outcomes)
-        lines = [f"{ended - len(self.failed)} of {ended} seeds hold every invariant"]
-        if ended < self.wanted:
-            lines[0] += f"; {self.wanted - ended} of {self.wanted} were not run"
-        if ended:
-            virtual = sum(o.virtual_s for o in self.outcomes)
-            wall = [o.wall_s for o in self.outcomes]
+        count = len(self.ended)
+        lines = [f"{count - len(self.failed)} of {count} runs hold every invariant"]
+        if count < self.wanted:
+            lines[0] += f"; {self.wanted - count} of {self.wanted} were not run"
+        if count:
+            virtual = sum(r.outcome.virtual_s for r in self.ended)
+            wall = [r.outcome.wall_s for r in self.ended]
             lines.append(
-                f"{virtual:.0f} virtual s and {sum(o.rounds for o in self.outcomes)} rounds in"
-                f" {sum(wall):.0f} s of work, {statistics.median(wall):.2f} s a seed in the middle,"
+                f"{virtual:.0f} virtual s and {sum(r.outcome.rounds for r in self.ended)} rounds in"
+                f" {sum(wall):.0f} s of work, {statistics.median(wall):.2f} s a run in the middle,"
                 f" {max(wall):.1f} s the longest"
             )
-        lines += [f"again: {replay_command((None, o.seed))}" for o in self.failed]
+        lines += [f"again: {result.command}" for result in self.failed]
         return lines
 
 
-def run_swarm(seeds: str, jobs: int, minutes: float | None, as_json: bool, out: Path | None) -> int:
+def as_json(ended: Result) -> dict[str, object]:
+    """One result and the line that replays it."""
+    return outcome_json(ended.outcome) | {"replay": ended.command}
+
+
+def run_swarm(
+    seeds: str,
+    names: Sequence[str],
+    jobs: int,
+    minutes: float | None,
+    as_json: bool,
+    out: Path | None,
+) -> int:
     """``artel sim swarm``; the exit code.
 
     Raises:
-        ConfigError: ``seeds`` is no range, or ``out`` cannot be written.
+        ConfigError: ``seeds`` is no range, there is no such scenario, or ``out`` cannot be written.
     """
-    wanted = parse_seeds(seeds)
+    range_ = parse_seeds(seeds)
+    for name in names:
+        load_scenario(name)
+    wanted = [(name, seed) for name in names or (None,) for seed in range_]
     if out is not None:
         make_folder(out)
         (out / "results.jsonl").unlink(missing_ok=True)
@@ -89,11 +107,10 @@ def run_swarm(seeds: str, jobs: int, minutes: float | None, as_json: bool, out: 
         print(_line(NAMES), flush=True)
     with Bar("swarm", len(wanted), shown=not as_json and not sys.stdout.isatty()) as bar:
         try:
-            cases = ((None, seed) for seed in wanted)
-            with closing(swarm(cases, jobs=jobs, minutes=minutes)) as results:
+            with closing(swarm(wanted, jobs=jobs, minutes=minutes)) as results:
                 for ended in results:
                     tally.take(ended)
-                    bar.tell(len(tally.outcomes), f"failed: {len(tally.failed)}")
+                    bar.tell(len(tally.ended), f"failed: {len(tally.failed)}")
         except KeyboardInterrupt:
             interrupted = True
     _end(tally, interrupted, sys.stdout)
@@ -115,13 +132,13 @@ def parse_seeds(text: str) -> range:
     return range(first, last + 1)
 
 
-def row(scenario: Scenario, outcome: Outcome) -> tuple[str, ...]:
+def row(name: str | None, scenario: Scenario, outcome: Outcome) -> tuple[str, ...]:
     """The cells of a seed's line; the last is its first violation."""
     exchange = scenario.job.get("exchange", {})
     kinds = sorted({fault.kind for fault in scenario.faults})
     first = outcome.violations[0] if outcome.violations else None
     cells = (
-        str(outcome.seed),
+        str(outcome.seed) if name is None else f"{name} {outcome.seed}",
         "ok" if outcome.ok else "FAIL",
         str(scenario.nodes),
         str(outcome.rounds),
@@ -150,10 +167,10 @@ def _end(tally: Tally, interrupted: bool, out: TextIO) -> None:
         print_json({
             "ok": not tally.failed and not interrupted,
             "interrupted": interrupted,
-            "seeds": tally.wanted,
-            "ended": len(tally.outcomes),
-            "failed": [o.seed for o in tally.failed],
-            "results": [tally.results[seed] for seed in sorted(tally.results)],
+            "runs": tally.wanted,
+            "ended": len(tally.ended),
+            "failed": [result.command for result in tally.failed],
+            "results": [as_json(result) for result in tally.sorted],
         })  # fmt: skip
         return
     with suppress(BrokenPipeError):

@@ -212,7 +212,7 @@ def test_a_swarm_shows_and_keeps_every_seed_and_how_to_replay_a_failure(
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines[1:3]] == [["4", "ok"], ["3", "FAIL"]]
     assert lines[2].endswith("no_crash: ValueError: five")
-    assert lines[3] == "1 of 2 seeds hold every invariant"
+    assert lines[3] == "1 of 2 runs hold every invariant"
     assert lines[-1] == "again: artel sim replay --seed 3"
     kept = [json.loads(line) for line in Path("kept/results.jsonl").read_text().splitlines()]
     assert [(r["seed"], r["ok"], r["replay"]) for r in kept] == [
@@ -223,8 +223,21 @@ def test_a_swarm_shows_and_keeps_every_seed_and_how_to_replay_a_failure(
     assert not Path("kept/seed-4.toml").exists()
     artel("sim", "swarm", "--seeds", "3..9", "--json", code=1, monkeypatch=monkeypatch)
     result = json.loads(capsys.readouterr().out)
-    assert (result["ok"], result["seeds"], result["ended"], result["failed"]) == (False, 7, 2, [3])
+    assert (result["ok"], result["runs"], result["ended"]) == (False, 7, 2)
+    assert result["failed"] == ["artel sim replay --seed 3"]
     assert [r["seed"] for r in result["results"]] == [3, 4]
+
+
+def test_a_swarm_of_named_scenarios_replays_by_name(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--seeds", "2..3", "--scenario", "calm", "--json"]
+    artel("sim", "swarm", *words, monkeypatch=monkeypatch)
+    result = json.loads(capsys.readouterr().out)
+    assert [r["replay"] for r in result["results"]] == [
+        "artel sim run calm --seed 2",
+        "artel sim run calm --seed 3",
+    ]
 
 
 def two_ends(*_cases: object, jobs: int, minutes: float | None) -> Generator[Result, None, None]:
