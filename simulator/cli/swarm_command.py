@@ -97,17 +97,18 @@ def run_swarm(
     range_ = parse_seeds(seeds)
     for name in names:
         load_scenario(name)
-    wanted = [(name, seed) for name in names or (None,) for seed in range_]
+    cases = ((name, seed) for name in names or (None,) for seed in range_)  # may be very many
+    wanted = len(range_) * max(1, len(names))
     if out is not None:
         make_folder(out)
         (out / "results.jsonl").unlink(missing_ok=True)
-    tally = Tally(len(wanted), out, as_json)
+    tally = Tally(wanted, out, as_json)
     interrupted = False
     if not as_json:
         print(_line(NAMES), flush=True)
-    with Bar("swarm", len(wanted), shown=not as_json and not sys.stdout.isatty()) as bar:
+    with Bar("swarm", wanted, shown=not as_json and not sys.stdout.isatty()) as bar:
         try:
-            with closing(swarm(wanted, jobs=jobs, minutes=minutes)) as results:
+            with closing(swarm(cases, jobs=jobs, minutes=minutes)) as results:
                 for ended in results:
                     tally.take(ended)
                     bar.tell(len(tally.ended), f"failed: {len(tally.failed)}")

@@ -282,7 +282,7 @@ def test_ctrl_c_ends_a_swarm_and_all_its_processes(import_s: float, tmp_path: Pa
         start_new_session=True,
     )
     assert process.stdout is not None
-    assert process.stdout.readline().startswith("seed")
+    assert process.stdout.readline().startswith("run")
     workers: list[psutil.Process] = []
     while len(workers) < 3:  # two, and what Python starts to look after them
         time.sleep(0.05)
