@@ -6,7 +6,7 @@ PROTO := $(wildcard proto/node/wire/*.proto)
 CODE := node workloads simulator tests
 export OMP_NUM_THREADS := 1
 
-.PHONY: setup demo test check fmt proto fuzz kills bench clean
+.PHONY: setup demo test check sim sim-long fmt proto fuzz kills bench clean
 
 setup: $(STAMP)  ## make .venv and install, once
 
@@ -21,7 +21,7 @@ demo: setup  ## five nodes, one liar, one picture
 	@$(BIN)/artel up --nodes 5 --byzantine 1 --attack sign_flip:10 --job examples/inr-astronaut.toml
 
 test: setup  ## all tests: first what needs no daemons, then real ones on loopback
-	@$(BIN)/pytest -q -n 2 -m "not network"
+	@$(BIN)/pytest -q -n 2 -m "not network and not slow and not sim"
 	@$(BIN)/pytest -q -m network
 
 check: setup  ## the quick loop: format, lint, types, import contracts, fresh protobuf, unit tests
@@ -31,6 +31,20 @@ check: setup  ## the quick loop: format, lint, types, import contracts, fresh pr
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python tests/fresh_proto.py
 	@$(BIN)/pytest -q -n 2 tests/unit tests/test_tidy.py
+
+SCENARIOS := churn everything exact_quorum flaky_wan late_joiner leader_dies partition_heal \
+	quorum_lost_regained reducers_die restart_voting
+
+sim: setup  ## ten scenarios, 50 drawn seeds, five planted bugs, equal traces: under 4 minutes
+	@$(BIN)/artel sim swarm --seeds 1 $(SCENARIOS:%=--scenario %)
+	@$(BIN)/artel sim swarm --seeds 0..49
+	@$(BIN)/pytest -q -n 2 -m sim tests/simulation
+
+SEEDS ?= 0..999999999
+sim-long: setup  ## all scenarios, every planted bug hunted in drawn seeds, then seeds until Ctrl-C
+	@ARTEL_SIM_WHOLE=1 $(BIN)/pytest -q -n 2 --timeout 3600 tests/simulation
+	@$(BIN)/python tests/simulation/mutants/hunt.py --drawn --seeds 60 --jobs 2
+	@$(BIN)/artel sim swarm --seeds $(SEEDS)
 
 fmt: setup  ## format and fix what can be fixed
 	@$(BIN)/ruff format $(CODE)
