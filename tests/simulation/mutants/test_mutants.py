@@ -22,6 +22,7 @@ def hunting() -> ModuleType:
     return importlib.import_module("hunt")
 
 
+@pytest.mark.sim
 @pytest.mark.parametrize("name", QUICK)
 def test_the_invariants_find_a_planted_bug_and_acquit_the_true_node(
     hunting: ModuleType, name: str
