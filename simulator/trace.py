@@ -9,14 +9,29 @@ from functools import lru_cache
 from typing import TextIO
 
 from blake3 import blake3
+from google.protobuf.message import DecodeError
 
+from node.jobs.courier import ROUND_METHOD
 from node.types import PeerId
+from node.wire import exchange_pb2 as pb
 from simulator.hub import Watcher
 
 
 @lru_cache(maxsize=4096)  # most messages leave for everybody, and each arrives too
-def _short(data: bytes) -> str:
-    return blake3(data).hexdigest(length=6)
+def _gist(method: str, data: bytes) -> str:
+    """Method, what a round message is, length and hash of the bytes."""
+    kind = f" {_kind(data)}" if method == ROUND_METHOD else ""
+    return f"{method}{kind} {len(data)} B {blake3(data).hexdigest(length=6)}"
+
+
+def _kind(data: bytes) -> str:
+    try:
+        message = pb.RoundMessage.FromString(data)
+    except DecodeError:
+        return "garbage"
+    body = message.WhichOneof("body") or "empty"
+    kind = message.signed.kind if body == "signed" else body
+    return f"r{message.round} {kind if kind.isidentifier() else 'garbage'}"
 
 
 class Trace(Watcher):
@@ -72,7 +87,7 @@ class Trace(Watcher):
         self, at_s: float, arrow: str, source: PeerId, target: PeerId, method: str, data: bytes
     ) -> None:
         there, back = self._names.get(source, source), self._names.get(target, target)
-        self._line(at_s, f"{there} {arrow} {back} {method} {len(data)} B {_short(data)}")
+        self._line(at_s, f"{there} {arrow} {back} {_gist(method, data)}")
 
     def _line(self, at_s: float, text: str) -> None:
         line = f"{at_s:.6f} {text}\n"

@@ -268,6 +268,7 @@ class JobRunner:
             "round_certified",
             job=self.manifest.job.name,
             round=decision.round,
+            decision=self.head.id.hex()[:12],
             view=view,
             used=shown.used,
             refused=len(shown.refused),
