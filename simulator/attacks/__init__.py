@@ -13,7 +13,15 @@ from simulator.attacks.claims import inflate_steps, inflate_weight
 from simulator.attacks.crowd import alie, alie_opt, drift, ipm, mimic, min_max, min_sum
 from simulator.attacks.identities import eclipse, sybil
 from simulator.attacks.leaders import censor, skip_leader, unfair_leader
-from simulator.attacks.messages import garbage, silent, silent_reducer, withhold, withhold_some
+from simulator.attacks.messages import (
+    bad_signatures,
+    garbage,
+    old_parts,
+    silent,
+    silent_reducer,
+    withhold,
+    withhold_some,
+)
 from simulator.attacks.reducers import (
     collude,
     drop_contributor,
@@ -22,6 +30,7 @@ from simulator.attacks.reducers import (
     wrong_slice,
     wrong_weights,
 )
+from simulator.attacks.shelves import false_shelf
 from simulator.attacks.signatures import equivocate, replay
 from simulator.attacks.values import (
     below_tolerance,
@@ -41,6 +50,7 @@ __all__ = [
     "Attack",
     "alie",
     "alie_opt",
+    "bad_signatures",
     "below_tolerance",
     "censor",
     "collude",
@@ -49,6 +59,7 @@ __all__ = [
     "drop_contributor",
     "eclipse",
     "equivocate",
+    "false_shelf",
     "flood",
     "free_ride_copy",
     "free_ride_noise",
@@ -67,6 +78,7 @@ __all__ = [
     "min_max",
     "min_sum",
     "nan",
+    "old_parts",
     "oversized",
     "replay",
     "sign_flip",
@@ -91,14 +103,16 @@ free_ride_stale = stale
 _CONTRIBUTOR: tuple[type[Attack], ...] = (
     sign_flip, ipm, alie, alie_opt, min_max, min_sum, mimic, gaussian, zero, nan, inf, huge,
     denormal, label_flip, free_ride_noise, stale, free_ride_copy, drift, below_tolerance, garbage,
+    old_parts,
 )  # fmt: skip
 _REDUCER: tuple[type[Attack], ...] = (
     wrong_slice, drop_contributor, wrong_weights, wrong_gram, wrong_gram_favour, silent_reducer,
     collude,
 )  # fmt: skip
 _PROTOCOL: tuple[type[Attack], ...] = (
-    equivocate, replay, inflate_steps, inflate_weight, withhold, withhold_some, unfair_leader,
-    skip_leader, censor, sybil, eclipse, flood, slow_loris, oversized, malformed, silent,
+    equivocate, bad_signatures, replay, inflate_steps, inflate_weight, withhold, withhold_some,
+    unfair_leader, skip_leader, censor, false_shelf, sybil, eclipse, flood, slow_loris, oversized,
+    malformed, silent,
 )  # fmt: skip
 
 ATTACKS: Mapping[str, type[Attack]] = MappingProxyType(

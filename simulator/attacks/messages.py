@@ -4,8 +4,29 @@ from dataclasses import replace
 
 from node.types import PeerId
 from node.wire.convert import decode_round, encode_round
-from node.wire.messages import Scatter
+from node.wire.messages import Scatter, Signed
 from simulator.attacks.base import Attack
+
+
+class bad_signatures(Attack):
+    """Its commitments and votes do not verify: the last byte of each signature is wrong."""
+
+    def alters(self, round_: int, to: PeerId, kind: str, message: bytes) -> bytes | None:
+        """The same words under a signature that is none."""
+        if kind not in ("commit", "scatter", "prepare", "vote"):
+            return message
+        envelope = decode_round(message)
+        body = envelope.body
+        if isinstance(body, Scatter):
+            body = replace(body, commitment=_unsigned(body.commitment))
+        elif isinstance(body, Signed):
+            body = _unsigned(body)
+        return encode_round(replace(envelope, body=body))
+
+
+def _unsigned(signed: Signed) -> Signed:
+    signature = signed.signature
+    return replace(signed, signature=signature[:-1] + bytes([signature[-1] ^ 1]))
 
 
 class garbage(Attack):
@@ -18,6 +39,28 @@ class garbage(Attack):
         envelope = decode_round(message)
         assert isinstance(envelope.body, Scatter)
         parts = tuple((p, self.rng(round_, p).bytes(len(data))) for p, data in envelope.body.parts)
+        return encode_round(replace(envelope, body=replace(envelope.body, parts=parts)))
+
+
+class old_parts(Attack):
+    """Sends the parts of its last round under this round's commitment: they decode well."""
+
+    def __init__(self, *, scale: float, seed: int) -> None:
+        super().__init__(scale=scale, seed=seed)
+        self._parts: dict[int, dict[int, bytes]] = {}
+        """Round -> part -> its bytes: the round in progress and the one before."""
+
+    def alters(self, round_: int, to: PeerId, kind: str, message: bytes) -> bytes | None:
+        """Old parts, where there are any."""
+        if kind != "scatter":
+            return message
+        envelope = decode_round(message)
+        assert isinstance(envelope.body, Scatter)
+        self._parts.setdefault(round_, {}).update(envelope.body.parts)
+        for old in sorted(self._parts)[:-2]:
+            del self._parts[old]
+        before = self._parts[min(self._parts)]
+        parts = tuple((p, before.get(p, data)) for p, data in envelope.body.parts)
         return encode_round(replace(envelope, body=replace(envelope.body, parts=parts)))
 
 

@@ -96,11 +96,15 @@ def test_two_liars_of_seven_stop_nothing_and_move_the_model_little(name: str) ->
     assert loss < scenario.expect.loss_max
 
 
-BLAMED = {"censor", "equivocate", "malformed", "oversized", "replay", "skip_leader"}
+BLAMED = {
+    "bad_signatures", "censor", "equivocate", "false_shelf", "malformed", "oversized", "replay",
+    "skip_leader",
+}  # fmt: skip
 REFUSED = {
     "garbage": "bad_leaf",
     "inf": "malformed",
     "nan": "malformed",
+    "old_parts": "bad_leaf",
     "silent": "absent",
     "withhold": "missing",
 }

@@ -3,10 +3,11 @@
 import asyncio
 import itertools
 import math
-from collections.abc import Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from dataclasses import replace
 from importlib.metadata import entry_points
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from node.exchange.codecs import CODECS
 from node.exchange.gram import gram_fault
 from node.exchange.reduction import pack_gram, unpack_gram
 from node.identity import Identity, verify
+from node.jobs.sync import CHAIN_METHOD, CHUNKS_METHOD, STATE_METHOD
 from node.ports import FloatVector, Ports, TrainReply, TrainRequest, Worker
-from node.types import Digest, JobId
+from node.types import Digest, JobId, PeerId
 from node.wire.convert import (
     decode_commitment,
     decode_have,
@@ -32,8 +34,11 @@ from node.wire.convert import (
     encode_screens,
     encode_vote,
 )
+from node.wire.convert_ledger import decode_chain, decode_decision, encode_chain, encode_decision
 from node.wire.messages import (
+    Certificate,
     Commitment,
+    Decision,
     Have,
     ListMessage,
     PartCommitment,
@@ -43,6 +48,7 @@ from node.wire.messages import (
     Screens,
     Signed,
     Vote,
+    VoteSignature,
 )
 from simulator.attacks import ATTACKS, Attack, make_attack
 from simulator.attacks.board import Board, Crowd, Observed
@@ -54,7 +60,7 @@ from simulator.attacks.formulas import (
     min_max_gamma,
     min_sum_gamma,
 )
-from simulator.attacks.shells import ComputeShell, WorkerShell
+from simulator.attacks.shells import ComputeShell, TransportShell, WorkerShell
 
 NAMES = sorted(ATTACKS)
 IDENTITIES = sorted((Identity(bytes([i]) * 32) for i in range(7)), key=lambda i: i.peer_id)
@@ -516,6 +522,85 @@ def test_garbage_is_other_bytes_of_the_same_length_and_the_same_for_every_peer()
     assert isinstance(body, Scatter)
     assert [len(data) for _, data in body.parts] == [100, 7]
     assert attack.sends(3, PEERS[0], "vote", b"vote") == b"vote"
+
+
+@pytest.mark.parametrize("kind", ["commit", "prepare", "vote"])
+def test_bad_signatures_are_on_the_true_words(kind: str) -> None:
+    data = message(kind, encode_commitment(commitment()))
+    signed = decode_round(make("bad_signatures").sends(3, PEERS[0], kind, data) or b"").body
+    assert isinstance(signed, Signed)
+    assert signed.body == body_of(data).body
+    assert not verify(signed.signer, kind, JOB, 3, signed.body, signed.signature)
+    assert make("bad_signatures").sends(3, PEERS[0], "have", data) == data
+
+
+def test_old_parts_are_those_of_the_round_before_under_the_new_commitment() -> None:
+    def of_round(round_: int, fill: int) -> bytes:
+        commit = body_of(message("commit", encode_commitment(commitment())))
+        parts = ((0, bytes([fill]) * 100), (1, bytes([fill]) * 7))
+        return encode_round(RoundMessage(JOB, round_, DIGEST, Scatter(commit, parts)))
+
+    attack = make("old_parts")
+    assert attack.sends(3, PEERS[0], "scatter", of_round(3, 3)) == of_round(3, 3)
+    for round_ in (4, 5):
+        for peer in PEERS[:2]:
+            new, old = of_round(round_, round_), of_round(round_, round_ - 1)
+            assert attack.sends(round_, peer, "scatter", new) == old
+
+
+class Served(TransportShell):
+    """Keeps the handlers that are served."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, Any] = {}
+
+    @property
+    def peer_id(self) -> PeerId:
+        return PEERS[0]
+
+    def serve(self, method: str, handler: Any, **limits: int) -> None:
+        self.handlers[method] = handler
+
+    def serve_stream(self, method: str, handler: Any, **limits: int) -> None:
+        self.handlers[method] = handler
+
+
+def test_a_false_shelf_pays_twice_under_the_true_votes_and_alters_chunks() -> None:
+    decision = Decision(
+        JOB, 3, DIGEST, False, "", "mean", 1, (), (), (DIGEST,), DIGEST, ((0, 5), (2, 7)), (),
+        ((IDENTITIES[0].public_key, 0),), 9, False,
+    )  # fmt: skip
+    true = Certificate(encode_decision(decision), 0, (VoteSignature(0, bytes(64)),))
+
+    async def chain(caller: PeerId, request: bytes) -> bytes:
+        return encode_chain([true])
+
+    async def chunks(caller: PeerId, request: bytes) -> AsyncIterator[bytes]:
+        yield b"abc"
+
+    async def hashes(caller: PeerId, request: bytes) -> bytes:
+        return request
+
+    async def asked() -> tuple[bytes, list[bytes], bytes]:
+        served, unused = Served(), cast("Any", None)
+        ports = make("false_shelf").ports(
+            Ports(served, unused, unused, unused, unused), IDENTITIES[0].sign
+        )
+        ports.transport.serve(CHAIN_METHOD, chain, request_bytes_max=9)
+        ports.transport.serve(STATE_METHOD, hashes, request_bytes_max=9)
+        ports.transport.serve_stream(CHUNKS_METHOD, chunks, request_bytes_max=9)
+        got = [chunk async for chunk in served.handlers[CHUNKS_METHOD](PEERS[1], b"")]
+        return (
+            await served.handlers[CHAIN_METHOD](PEERS[1], b""),
+            got,
+            await served.handlers[STATE_METHOD](PEERS[1], b"same"),
+        )
+
+    forged, got, same = run(asked())
+    (certificate,) = decode_chain(forged)
+    assert certificate.votes == true.votes
+    assert decode_decision(certificate.decision) == replace(decision, credits=((0, 10), (2, 14)))
+    assert (got, same) == ([b"abb"], b"same")
 
 
 @pytest.mark.parametrize(
