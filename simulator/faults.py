@@ -118,7 +118,7 @@ class FaultPlayer:
         fault = play.fault
         play.nodes = self._who(fault.nodes, reached_by)
         play.others = self._who(fault.others, reached_by)
-        if fault.kind == "crash" and fault.phase:
+        if fault.kind == "crash" and fault.phase and not fault.at_once:
             play.dying = {node: asyncio.Event() for node in play.nodes}
         play.what = _words(play)
         self._world.hub.fault(self._world.now(), f"{play.what} begins")
@@ -172,6 +172,8 @@ class FaultPlayer:
         for play in self._plays:
             fault = play.fault
             if fault.round is None or round_ < fault.round or fault.phase not in ("", phase):
+                continue
+            if fault.at_once and self._who("leader", node) == [node]:
                 continue
             if not play.due.is_set() and node not in self._liars:
                 self._begin(play, node)
@@ -233,4 +235,6 @@ def _words(play: _Play) -> str:
     text = _WORDS[fault.kind].format(
         nodes=names(play.nodes), others=names(play.others), dht=fault.dht
     )
-    return text + (f" in {fault.phase} of round {fault.round}" if play.dying else "")
+    if play.dying or fault.at_once:
+        text += f" {'at' if fault.at_once else 'in'} {fault.phase} of round {fault.round}"
+    return text

@@ -82,6 +82,9 @@ class FaultSection(Settings):
     at_s: Seconds | None = None
     round: int | None = Field(default=None, ge=1)
     phase: str = Field(default="", pattern=r"^[a-z]{0,16}\z")
+    at_once: bool = False
+    """With a phase: it begins when an honest node that does not lead reaches the step, and who
+    crashes dies at that moment, wherever it stands. False: each dies in that step of its own."""
     for_s: Seconds = 0.0
     every_s: Seconds = 0.0
     """``churn``: mean time that a node stays (exponential); ``reset``: pause between two, 0: one
@@ -110,6 +113,8 @@ class FaultSection(Settings):
             raise ValueError("give at_s or round, not both")
         if self.phase and self.round is None:
             raise ValueError("a phase needs its round")
+        if self.at_once and not self.phase:
+            raise ValueError("at_once needs the phase that it waits for")
         if self.kind == "link" and self.link is None:
             raise ValueError("the kind link needs the table link")
         if self.kind == "churn" and not self.every_s:

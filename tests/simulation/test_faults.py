@@ -117,6 +117,25 @@ async def test_the_leader_that_dies_is_that_of_the_view() -> None:
     assert [p[2:] for p in ears.phases if p[1] == node and p[0] <= at_s][-1] == ("have", 3)
 
 
+@pytest.mark.parametrize("who", ["leader", "all"])
+async def test_an_ambush_kills_when_another_than_the_leader_comes_to_the_step(who: str) -> None:
+    fault = {"kind": "crash", "nodes": who, "round": 3, "phase": "vote", "at_once": True}
+    ears, _, _ = await play(fault | {"for_s": 2.0})
+    died = {node: at_s for at_s, node in ears.crashes()}
+    assert len(set(died.values())) == 1
+    (at_s,) = set(died.values())
+    votes = [(s, n) for s, n, phase, round_ in ears.phases if (phase, round_) == ("vote", 3)]
+    before = [node for s, node in votes if s < at_s]
+    assert len(before) == 1, "only the leader had come to its vote before"
+    assert [n for s, n in votes if s == at_s][:1] != before
+    assert set(died) == (set(before) if who == "leader" else {0, 1, 2, 3, 4})
+
+
+def test_an_ambush_needs_the_step_that_it_waits_for() -> None:
+    with pytest.raises(ValueError, match="at_once needs the phase"):
+        FaultSection(kind="crash", round=2, at_once=True)
+
+
 async def test_f_reducers_die_together() -> None:
     fault = {"kind": "crash", "nodes": "reducers", "round": 2, "for_s": 1.0}
     ears, _, _ = await play(fault, nodes=7)
