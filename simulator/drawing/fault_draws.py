@@ -21,8 +21,10 @@ PHASES = (
 KINDS = {
     "crash": 5, "partition": 3, "cut": 3, "link": 2, "slow": 2, "clock": 2, "disk_full": 1,
     "lose_slots": 2, "lose_disk": 1, "reset": 2, "dht": 2, "churn": 2, "late": 2, "leave": 1,
+    "ambush": 5, "away": 3,
 }  # fmt: skip
-"""Kind -> weight."""
+"""Kind -> weight. ``ambush`` and ``away`` are crashes and partitions at the worst moment, and for
+so long that the others go on by several rounds."""
 DHT_KINDS = ("stale", "missing", "withheld", "rolled_back", "conflicting")
 
 Fields = dict[str, object]
@@ -66,8 +68,12 @@ def draw_faults(draws: np.random.Generator, plan: FaultPlan) -> tuple[FaultSecti
 def _when(draws: np.random.Generator, plan: FaultPlan) -> Fields:
     """A round or a time at which the job still runs."""
     if draws.random() < 0.6:
-        return {"round": int(draws.integers(1, max(2, plan.rounds - 2)))}
+        return {"round": _round(draws, plan)}
     return {"at_s": round(uniform(draws, 0.1, 0.6) * plan.rounds * plan.round_s, 3)}
+
+
+def _round(draws: np.random.Generator, plan: FaultPlan) -> int:
+    return int(draws.integers(1, max(2, plan.rounds - 2)))
 
 
 def _long(draws: np.random.Generator, most_s: float = 30.0) -> Fields:
@@ -79,11 +85,35 @@ def _crash(draws: np.random.Generator, plan: FaultPlan) -> Fields:
     chosen = draws.random()
     if "round" in fields and chosen < 0.6:
         fields["phase"] = one(draws, PHASES)
+        if draws.random() < 0.5:  # so that it may be back in the same round
+            fields["for_s"] = log_uniform(draws, 0.05, 0.5)
     if chosen < 0.2:
         return fields | {"nodes": one(draws, ("leader", "reducers"))}
     if chosen > 0.9:
         return fields | {"nodes": "all"}
     return fields | {"nodes": some(draws, plan.everybody, max(1, plan.nodes // 3))}
+
+
+def _ambush(draws: np.random.Generator, plan: FaultPlan) -> Fields:
+    """Votes are on their way: their leader, or everybody, is gone, until a view has failed."""
+    who = weighted(draws, {"leader": 3, "all": 1})
+    kind = "partition" if who == "leader" and draws.random() < 0.3 else "crash"
+    for_s = log_uniform(draws, 5.0, 40.0) if who == "leader" else log_uniform(draws, 0.3, 5.0)
+    return {
+        "kind": kind,
+        "nodes": who,
+        "round": _round(draws, plan),
+        "phase": weighted(draws, {"vote": 3, "prepare": 1}),
+        "at_once": True,
+        "for_s": for_s,
+    }
+
+
+def _away(draws: np.random.Generator, plan: FaultPlan) -> Fields:
+    """A few are cut off for several rounds of the others."""
+    who = some(draws, plan.everybody, max(1, plan.spare))
+    for_s = round(uniform(draws, 2.0, 6.0) + uniform(draws, 3.0, 10.0) * plan.round_s, 3)
+    return {"kind": "partition", "nodes": who, "round": _round(draws, plan), "for_s": for_s}
 
 
 def _partition(draws: np.random.Generator, plan: FaultPlan) -> Fields:
@@ -138,7 +168,8 @@ def _lose(draws: np.random.Generator, plan: FaultPlan) -> Fields | None:
         return None
     who = some(draws, plan.honest, plan.spare)
     plan.spare -= len(who)
-    return _when(draws, plan) | _long(draws, 10.0) | {"nodes": who}
+    when = {"round": int(draws.integers(1, max(2, plan.rounds // 2)))}  # it returns, and is watched
+    return when | _long(draws, 10.0) | {"nodes": who}
 
 
 def _reset(draws: np.random.Generator, plan: FaultPlan) -> Fields:
@@ -186,4 +217,5 @@ _MAKERS: dict[str, Callable[[np.random.Generator, FaultPlan], Fields | None]] = 
     "crash": _crash, "partition": _partition, "cut": _cut, "link": _link, "slow": _slow,
     "clock": _clock, "disk_full": _disk_full, "lose_slots": _lose, "lose_disk": _lose,
     "reset": _reset, "dht": _dht, "churn": _churn, "late": _late, "leave": _leave,
+    "ambush": _ambush, "away": _away,
 }  # fmt: skip

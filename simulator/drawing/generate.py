@@ -46,6 +46,13 @@ SCALES: Mapping[str, tuple[float, float]] = {
     "eclipse": (0.5, 4.0),
 }
 """Attack -> range of its scale; the others are drawn with scale 1."""
+ATTACK_WEIGHTS: Mapping[str, float] = {
+    "false_shelf": 5, "bad_signatures": 4, "old_parts": 3, "censor": 3, "equivocate": 2,
+    "malformed": 2, "silent": 2, "inflate_weight": 2,
+}  # fmt: skip
+"""Attack -> weight; 1 for the others: most of them are values in which the rules alone differ."""
+LONG_RATE = 0.15
+"""Share of the jobs with three times as many rounds: what is learned over rounds shows late."""
 REDUCER_LIES = frozenset(
     {
         "wrong_slice",
@@ -65,7 +72,8 @@ def draw(seed: int) -> Scenario:
     """The scenario of a seed; the same on every machine."""
     size = rng(seed, "scenario", "size")
     nodes = weighted(size, SIZES)
-    rounds = min(int(size.integers(5, 21)), max(5, WORK_MAX // nodes**2))
+    rounds = int(size.integers(5, 21)) * (3 if size.random() < LONG_RATE else 1)
+    rounds = min(rounds, max(5, WORK_MAX // nodes**2))
     followers = weighted(size, {0: 5, 1: 3, 2: 2, 3: 1})
     lies = _attacks(rng(seed, "scenario", "attacks"), nodes)
     liars = tuple(sorted(n for a in lies for n in a.nodes))
@@ -109,7 +117,7 @@ def _attacks(draws: np.random.Generator, nodes: int) -> tuple[AttackSection, ...
     split = int(draws.integers(1, count + 1))
     found = []
     for part in (liars[:split], liars[split:]):
-        name = one(draws, sorted(ATTACKS))
+        name = weighted(draws, {n: ATTACK_WEIGHTS.get(n, 1.0) for n in sorted(ATTACKS)})
         scale = log_uniform(draws, *SCALES.get(name, (1.0, 1.0)))
         if part:
             found.append(AttackSection(name=name, nodes=tuple(part), scale=scale))

@@ -8,7 +8,7 @@ import pytest
 from node.exchange.rules import RULES
 from simulator.attacks import ATTACKS
 from simulator.drawing.fault_draws import KINDS
-from simulator.drawing.generate import SCALES, draw, to_toml
+from simulator.drawing.generate import ATTACK_WEIGHTS, SCALES, draw, to_toml
 from simulator.scenario import Scenario, load_scenario
 from simulator.shrink import is_fair
 
@@ -50,7 +50,8 @@ def test_whom_the_others_join_is_there_and_can_be_dialled() -> None:
 
 def test_everything_is_drawn_sooner_or_later() -> None:
     faults = Counter(fault.kind for s in DRAWN for fault in s.faults)
-    assert faults.keys() == set(KINDS)
+    assert faults.keys() == set(KINDS) - {"ambush", "away"}
+    assert {f.nodes for s in DRAWN for f in s.faults if f.at_once} == {"leader", "all"}
     assert {s.job["exchange"]["rule"] for s in DRAWN} == set(RULES)
     assert {s.job["workload_name"] for s in DRAWN} == {"quadratic", "logistic", "inr"}
     assert {s.framed for s in DRAWN} == {s.memo for s in DRAWN} == {False, True}
@@ -60,7 +61,7 @@ def test_everything_is_drawn_sooner_or_later() -> None:
 
 
 def test_scales_are_of_attacks_that_exist() -> None:
-    assert set(SCALES) <= set(ATTACKS)
+    assert set(SCALES) | set(ATTACK_WEIGHTS) <= set(ATTACKS)
 
 
 @pytest.mark.parametrize("seed", range(3))

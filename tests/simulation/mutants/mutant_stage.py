@@ -6,16 +6,7 @@ from dataclasses import replace
 
 from node.jobs.honest import Honest
 from node.types import JobId
-from node.wire.convert import (
-    decode_commitment,
-    decode_list,
-    decode_round,
-    encode_commitment,
-    encode_list,
-    encode_round,
-)
-from node.wire.convert_ledger import decode_decision, encode_chain, encode_decision
-from node.wire.messages import Certificate, ChainRequest, Decision, Scatter
+from node.wire.convert import decode_commitment, decode_list, encode_commitment, encode_list
 from simulator.attacks.base import Attack
 from simulator.hub import Watcher
 from simulator.scenario import (
@@ -95,22 +86,6 @@ class Liar(Watcher):
         raise NotImplementedError
 
 
-class _BadSignatures(Attack):
-    def sends(self, round_: int, to: str, kind: str, message: bytes) -> bytes | None:
-        """Votes whose signature (the last field) is wrong in its last byte."""
-        if kind not in ("prepare", "vote"):
-            return message
-        return message[:-1] + bytes([message[-1] ^ 1])
-
-
-class BadSignatures(Liar):
-    """Its votes do not verify."""
-
-    def behaviour(self) -> Honest:
-        """Wrong signatures."""
-        return _BadSignatures(scale=1.0, seed=0)
-
-
 class _HeavyFlip(Attack):
     async def update(self, round_: int, update):  # type: ignore[no-untyped-def]
         return -10 * update
@@ -146,75 +121,3 @@ class Censor(Liar):
     def behaviour(self) -> Honest:
         """It censors."""
         return _Censor(scale=1.0, seed=0)
-
-
-class _OldParts(Attack):
-    _last: tuple[tuple[int, bytes], ...] = ()
-    _round = 0
-    _older: tuple[tuple[int, bytes], ...] = ()
-
-    def sends(self, round_: int, to: str, kind: str, message: bytes) -> bytes | None:
-        """The parts of the round before under this round's commitment."""
-        if kind != "scatter":
-            return message
-        envelope = decode_round(message)
-        assert isinstance(envelope.body, Scatter)
-        if round_ != self._round:
-            self._round, self._older, self._last = round_, self._last, envelope.body.parts
-        if not self._older:
-            return message
-        return encode_round(replace(envelope, body=replace(envelope.body, parts=self._older)))
-
-
-class OldParts(Liar):
-    """Sends other parts than it committed to; they decode well."""
-
-    def behaviour(self) -> Honest:
-        """Old parts."""
-        return _OldParts(scale=1.0, seed=0)
-
-
-class _Aside(Attack):
-    """A liar in what it serves, honest in its rounds."""
-
-
-class FalseShelf(Liar):
-    """Serves chains with a decision that nobody voted for, and altered chunks of states.
-
-    It answers at once, before the honest ones.
-    """
-
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
-        self._world = world
-
-    def behaviour(self) -> Honest:
-        """Honest in rounds."""
-        return _Aside(scale=1.0, seed=0)
-
-    def phase(self, at_s: float, node: int, phase: str, round_: int) -> None:
-        """Take hold of the liar's shelf in each of its lives."""
-        liar = self._world.nodes[self._world.scenario.nodes - 1]
-        runner = liar.daemon.runners[0] if liar.daemon and liar.daemon.runners else None
-        if node != liar.index or runner is None or runner.replica is None:
-            return
-        shelf = runner.replica.shelf
-        if "chain" not in shelf.__dict__:
-            right, right_chunks = shelf.chain, shelf.chunks
-
-            async def chain(request: ChainRequest) -> bytes:
-                certificates = await shelf.records.certificates(request.from_round, request.count)
-                return encode_chain([_forged(c) for c in certificates])
-
-            async def chunks(request):  # type: ignore[no-untyped-def]
-                async for data in right_chunks(request):
-                    yield data[:-1] + bytes([data[-1] ^ 1])
-
-            assert right is not None
-            shelf.__dict__["chain"], shelf.__dict__["chunks"] = chain, chunks
-
-
-def _forged(certificate: Certificate) -> Certificate:
-    decision: Decision = decode_decision(certificate.decision)
-    richer = replace(decision, credits=tuple((e, 2 * micro) for e, micro in decision.credits))
-    return Certificate(encode_decision(richer), certificate.view, certificate.votes)

@@ -1,7 +1,7 @@
 """Bugs in what is durable, and in what a restart or a resync does."""
 
 from mutant_kit import Mutant, swap
-from mutant_stage import FalseShelf, FaultSection, stage
+from mutant_stage import FaultSection, stage
 
 from node.errors import Malformed
 from node.jobs import sync
@@ -14,6 +14,7 @@ from node.ledger.votes import decision_id
 from node.merkle import digest
 from node.state.outer import OuterState
 from node.wire.convert_ledger import decode_decision
+from simulator.scenario import load_scenario
 
 
 def _forgets(prefix):
@@ -109,6 +110,22 @@ def feedback_after_resync():
     return swap(Replica, "jump", jump)
 
 
+def decided_not_applied():
+    right = Replica.close
+
+    async def nothing(round_, root):
+        return False
+
+    async def close(self, outcome, me):
+        self._apply_kept = nothing
+        try:
+            await right(self, outcome, me)
+        finally:
+            del self._apply_kept
+
+    return swap(Replica, "close", close)
+
+
 def unverified_chain():
     def verify_next(head, certificate, verify):
         decision = decode_decision(certificate.decision)
@@ -170,10 +187,13 @@ DURABLE = (
                                              for_s=3.0)])),
     Mutant("feedback_after_resync", "Error feedback survives a gap in the chain.",
            ("error_feedback",), feedback_after_resync, stage(5, 30, faults=[AWAY])),
+    Mutant("decided_not_applied", "A decision is certified, and its kept results are not applied.",
+           ("progress", "recovery", "finish"), decided_not_applied,
+           load_scenario("restart_voting", {"limit_s": "300"})),
     Mutant("unverified_chain", "Whoever catches up believes the chain that it is given.",
            ("sound_chain", "one_decision", "credits", "quorum"), unverified_chain,
-           stage(5, 30, faults=[AWAY]), (FalseShelf,)),
+           stage(5, 30, faults=[AWAY], attack="false_shelf")),
     Mutant("chunk_unchecked", "Chunks of a state are not compared with their hashes.",
            ("state_root", "one_state"), chunk_unchecked,
-           stage(5, 30, faults=[AWAY]), (FalseShelf,)),
+           stage(5, 30, faults=[AWAY], attack="false_shelf")),
 )  # fmt: skip

@@ -10,7 +10,6 @@ from mutant_stage import (
     FaultSection,
     HeavyFlip,
     LinkSection,
-    OldParts,
     stage,
 )
 
@@ -143,7 +142,7 @@ MATHS = (
            ("rows_reach", "no_false_refusal"), forgets_retransmitted,
            stage(link=LinkSection(latency_s=0.02, duplicate_rate=0.3))),
     Mutant("row_unchecked", "A part is used although it is not the one committed to.",
-           ("committed_rows", "no_false_blame"), row_unchecked, stage(), (OldParts,)),
+           ("committed_rows", "no_false_blame"), row_unchecked, stage(attack="old_parts")),
     Mutant("unchecked_weight", "A contribution weighs as many steps as it claims.",
            ("aggregate",), unchecked_weight, stage(), (HeavyFlip,)),
     Mutant("rule_without_defence", "The weights of the rule are not used.", ("aggregate",),

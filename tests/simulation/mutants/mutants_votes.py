@@ -4,7 +4,6 @@ from contextlib import ExitStack
 
 from mutant_kit import Mutant, swap, swap_function
 from mutant_stage import (
-    BadSignatures,
     FaultSection,
     LeaderFallsAfterLock,
     LinkSection,
@@ -17,11 +16,13 @@ from node.exchange.core import RoundCore
 from node.exchange.decide import decision_of
 from node.exchange.leading import Leading
 from node.exchange.round import RoundMachine
+from node.exchange.views import VIEW_TIMER, ViewClock
 from node.exchange.voting import Voting
 from node.jobs.runner import JobRunner
 from node.ledger import votes
 from node.ledger.electorate import Electorate
 from node.wire.messages import Ack
+from simulator.scenario import load_scenario
 
 
 def _blind_prepare(self, view, id_, prepared):
@@ -96,6 +97,17 @@ def peer_error_escapes():
     return swap(RoundMachine, "_take", lambda self, sender, body: self._dispatch(sender, body))
 
 
+def clock_before_quorum():
+    def heard(self):
+        view = self._core.agreement.view
+        if self._core.once(VIEW_TIMER, view):
+            self._calls = 0
+            self._start(VIEW_TIMER)
+
+    return swap(ViewClock, "heard", heard)
+
+
+SOON = {"limit_s": "700"}
 DEAD = FaultSection(kind="crash", nodes="leader", round=3, phase="have", for_s=250.0)
 LATE = FaultSection(
     kind="link", nodes=(0,), both=False, round=3, for_s=60.0, link=LinkSection(latency_s=0.6)
@@ -116,7 +128,7 @@ VOTES = (
     ),
     Mutant(
         "missing_signature_check", "Votes count whoever signed them.", ("quorum",),
-        missing_signature_check, stage(), (BadSignatures,),
+        missing_signature_check, stage(attack="bad_signatures"),
     ),
     Mutant(
         "electorate_from_list", "The next electorate is whoever the leader lists.",
@@ -133,6 +145,10 @@ VOTES = (
     ),
     Mutant(
         "peer_error_escapes", "A liar's malformed message ends the daemon.",
-        ("only_peer_errors",), peer_error_escapes, stage(), (BadSignatures,),
+        ("only_peer_errors",), peer_error_escapes, stage(attack="bad_signatures"),
+    ),
+    Mutant(
+        "clock_before_quorum", "A view's clock starts before a quorum has come to it.",
+        ("progress", "recovery", "finish"), clock_before_quorum, load_scenario("exact_quorum", SOON),
     ),
 )  # fmt: skip
