@@ -38,7 +38,7 @@ SCENARIOS := churn everything exact_quorum flaky_wan late_joiner leader_dies par
 sim: setup  ## ten scenarios, 50 drawn seeds, five planted bugs, equal traces: under 4 minutes
 	@$(BIN)/artel sim swarm --seeds 1 $(SCENARIOS:%=--scenario %)
 	@$(BIN)/artel sim swarm --seeds 0..49
-	@$(BIN)/pytest -q -n 2 -m sim tests/simulation
+	@$(BIN)/pytest -q -m sim tests/simulation
 
 SEEDS ?= 0..999999999
 sim-long: setup  ## all scenarios, every planted bug hunted in drawn seeds, then seeds until Ctrl-C
