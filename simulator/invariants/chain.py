@@ -6,6 +6,8 @@ Source: docs/protocol.md, "Decision", "Chain", "Reduction".
 from collections import Counter
 from collections.abc import Mapping
 
+from google.protobuf.message import DecodeError
+
 from node.errors import PeerError
 from node.ledger.votes import decision_id
 from node.types import Digest
@@ -158,7 +160,10 @@ class Censorship(Check):
         elif signed.kind == "plan":
             self._plans[signed.id] = signed
         elif signed.kind == "propose":
-            m = pb.Proposal.FromString(signed.body)
+            try:
+                m = pb.Proposal.FromString(signed.body)
+            except DecodeError:
+                return  # a liar's
             if m.plan_id:
                 self._plan_of.setdefault(decision_id(m.decision), Digest(m.plan_id))
 

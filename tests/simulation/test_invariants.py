@@ -7,13 +7,15 @@ from node.exchange.codecs import codec
 from node.exchange.core import RoundRules
 from node.exchange.rules import combine_weighted, rule
 from node.exchange.rules.coordinates import median, trimmed_mean
+from node.jobs.courier import ROUND_METHOD
 from node.jobs.work import Geometry
 from node.state.outer import OuterState, outer_step
 from node.state.snapshot import state_root
 from node.types import Digest, JobId
-from node.wire.convert import encode_vote
-from node.wire.messages import Vote, VoteSignature
+from node.wire.convert import encode_round, encode_vote
+from node.wire.messages import RoundMessage, Signed, Vote, VoteSignature
 from simulator.host.signer import KeyedSigner
+from simulator.invariants import Invariants
 from simulator.invariants.agreement import holds
 from simulator.invariants.base import Facts, Heard, Violation
 from simulator.invariants.robustness import KAPPA
@@ -44,6 +46,22 @@ def test_the_true_node_keeps_them_through_loss_a_liar_and_a_crash(
     outcome = run_scenario(scenario, 3)
     assert outcome.violations == []
     assert outcome.recovery_virtual_s is not None
+
+
+KINDS = ("commit", "have", "list", "screen", "plan", "result", "propose", "prepare", "vote")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_liars_words_that_do_not_parse_break_no_check(kind: str) -> None:
+    world = World(Scenario(nodes=4, attacks=(AttackSection(name="malformed"),)), 1)
+    invariants, liar, job = Invariants(world), world.nodes[3], JobId(bytes(32))
+    body = b"\xff" * 40
+    signed = Signed(
+        kind, job, 1, liar.signer.public_key, body, liar.signer.sign(kind, job, 1, body)
+    )
+    data = encode_round(RoundMessage(job, 1, Digest(bytes(32)), signed))
+    invariants.sent(0.0, liar.peer, world.nodes[0].peer, ROUND_METHOD, data)
+    assert invariants.violations == []
 
 
 def test_what_a_scenario_expects_is_checked() -> None:
