@@ -5,6 +5,7 @@ peers as its table holds, and forget the dead once their records have expired.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,8 +35,8 @@ class Churn:
     """Mean time until a node leaves without a word (exponential)."""
     down_s: float = 60.0
     """Mean time until it comes back on its disk (exponential)."""
-    peers_max: int = 1024
-    """Size of a node's table. A full one goes on trading hearsay for newer hearsay, at a cost."""
+    peers_max: int = 256
+    """Size of a node's table."""
     latency_s: float = 0.05
     loss_rate: float = 0.005
 
@@ -58,6 +59,10 @@ class ChurnOutcome:
     """Shown peers that do not run: they left within TTL_S, or the view is wrong."""
     overdue: int = 0
     """Peers, over all views, that are shown though they left longer than TTL_S ago."""
+    known_by_min: int = 0
+    """Judged views that show the settled node which the fewest show."""
+    splits: int = 0
+    """Nodes that believe the DHT to be split, which it is not."""
     events: int = 0
     trace_digest: str = ""
     virtual_s: float = 0.0
@@ -127,16 +132,22 @@ def _judge(world: World, outcome: ChurnOutcome, changed_s: dict[int, float]) -> 
     live = [node for node in world.nodes if node.daemon is not None]
     known: list[float] = []
     dead: list[float] = []
+    known_by: Counter[int] = Counter()
     for node in live:
         if node.daemon is None or now - changed_s[node.index] < SETTLED_S:
             continue
-        shown = [index_of[p.peer] for p in node.daemon.status().peers if p.expires_in_s > 0]
+        status = node.daemon.status()
+        shown = [index_of[p.peer] for p in status.peers if p.expires_in_s > 0]
         gone = [i for i in shown if world.nodes[i].daemon is None]
         room = min(len(live) - 1, node.daemon.config.limits.peers_max)
         known.append((len(shown) - len(gone)) / max(1, room))
         dead.append(len(gone) / max(1, len(shown)))
+        known_by.update(shown)
+        outcome.splits += "split noticed" in status.membership
         outcome.overdue += sum(now - changed_s[i] > TTL_S for i in gone)
     outcome.live, outcome.settled = len(live), len(known)
     if known:
         outcome.known_share, outcome.known_share_min = sorted(known)[len(known) // 2], min(known)
         outcome.dead_share = sorted(dead)[len(dead) // 2]
+        settled = [n for n in live if now - changed_s[n.index] >= SETTLED_S]
+        outcome.known_by_min = min(known_by[node.index] for node in settled)

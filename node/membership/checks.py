@@ -9,6 +9,7 @@ from collections.abc import Callable
 from node.errors import PeerError
 from node.identity import Verifier, verify
 from node.membership.record import decode_record
+from node.membership.shelves import front_key, shelf_key
 from node.types import JobId
 
 
@@ -26,14 +27,14 @@ def record_validator(
         manifest_id: Checks a job manifest; raises PeerError.
         verifier: Checks signatures of records.
     """
-    prefix = f"artel/{swarm}/"
+    front, jobs = front_key(swarm), f"artel/{swarm}/jobs"
 
     def is_valid(key: str, subkey: str, value: bytes) -> bool:
         try:
-            if key == prefix + "peers":
+            if key.startswith(front):
                 record = decode_record(value, swarm=swarm, now=now(), verifier=verifier)
-                return record.peer == subkey
-            if key == prefix + "jobs":
+                return record.peer == subkey and key in (front, shelf_key(swarm, record.peer))
+            if key == jobs:
                 return manifest_id(value).hex() == subkey
         except PeerError:
             return False

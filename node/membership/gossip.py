@@ -26,6 +26,8 @@ from node.types import PeerId
 METHOD = "peers/1"
 MET_AT_ONCE_MAX = 4
 """New peers that are called in one turn."""
+MET_WANTED = 64
+"""Peers to know at first hand, as many as there are electors; with so many, new ones can wait."""
 TOLD_IN_REQUEST = 7
 """Records of others in a request; the reply holds as many as an exchange may."""
 KNOWN_AT_ONCE = 2
@@ -77,19 +79,29 @@ class Gossip:
         self._transport.serve(METHOD, self._on_call, request_bytes_max=EXCHANGE_BYTES_MAX)
 
     async def turn(self, quick: bool) -> None:
-        """Exchange with new peers and, unless ``quick``, with a few old ones."""
+        """Exchange with a few new peers and, unless ``quick``, with a few old ones."""
         now = self._clock.unix_s()
-        unmet = self._view.unmet(now)
-        partners = [unmet[int(i)] for i in self._rng.permutation(len(unmet))[:MET_AT_ONCE_MAX]]
+        met = len(self._view.met(now))
+        partners = self._strangers(met, now)
         if not quick:
             drawn = [record.peer for record in self._view.sample(self._rng, KNOWN_AT_ONCE, now)]
-            # If there is a split, bootstrap peers are where its sides may still meet.
+            # If there is a split, bootstrap peers are where its sides may still meet. In a large
+            # swarm a few of us do for all.
             due = [peer for peer in self._view.bootstrap if not self._view.is_shunned(peer, now)]
-            drawn += [due[self._rng.integers(len(due))]] if due else []
+            if due and (met <= MET_WANTED or self._rng.random() < MET_WANTED / met):
+                drawn.append(due[self._rng.integers(len(due))])
             partners = list(dict.fromkeys([*partners, *drawn]))
         async with asyncio.TaskGroup() as group:
             for peer in partners:
                 group.create_task(self._exchange_with(peer))
+
+    def _strangers(self, met: int, now: float) -> list[PeerId]:
+        """Peers to call for the first time: those that we need, then some drawn at random."""
+        unmet = self._view.unmet(now)
+        drawn = [unmet[int(i)] for i in self._rng.permutation(len(unmet))]
+        drawn.sort(key=lambda peer: peer not in self._view.kept)
+        needed = sum(peer in self._view.kept for peer in drawn)
+        return drawn[: MET_AT_ONCE_MAX if met < MET_WANTED else min(needed, MET_AT_ONCE_MAX) or 1]
 
     async def learn(self, values: Sequence[bytes], *, strict: bool) -> Mapping[PeerId, int]:
         """Check encoded SignedRecords (peer input) and take the newer ones into the view.
@@ -101,11 +113,10 @@ class Gossip:
             Malformed, TooLarge, BadSignature: one is invalid, and ``strict``; else it is left out.
         """
         now = self._clock.unix_s()
-        known = self._view.usable_by_bytes(now)
         authors: dict[PeerId, int] = {}
         checked = 0
         for signed in values:
-            if heard := known.get(signed):
+            if heard := self._view.heard(signed, now):
                 authors[heard.peer] = heard.sequence
                 continue
             checked += 1
@@ -157,8 +168,8 @@ class Gossip:
     async def _on_call(self, caller: PeerId, request: bytes) -> bytes:
         if self._view.is_shunned(caller, self._clock.unix_s()):
             raise Refused("shunned", caller)
-        await self._learn_from(caller, request)
         self._view.called(caller, True, self._clock.unix_s())
+        await self._learn_from(caller, request)
         return self._message(EXCHANGE_RECORDS_MAX - 1)
 
     def _message(self, told: int) -> bytes:

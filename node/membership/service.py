@@ -2,7 +2,8 @@
 
 Implements docs/protocol.md, "Membership". Four loops, each quick at first and then slow:
 announce (our record into the DHT), refresh (the DHT's records), exchange (views with peers, by
-``peers/1``), and join (routing tables with bootstrap peers and with peers beyond a split).
+``peers/1``), and join (routing tables with bootstrap peers and with peers beyond a split). What a
+turn costs does not grow with the swarm.
 """
 
 import asyncio
@@ -16,8 +17,9 @@ from node.errors import Unavailable
 from node.identity import Signer, Verifier, verify
 from node.membership.board import ManifestBoard, ManifestId
 from node.membership.gossip import Gossip
+from node.membership.listing import Listing
 from node.membership.record import PeerRecord, make_record
-from node.membership.split import SplitWatch, choose_absent, choose_joined
+from node.membership.split import SplitWatch
 from node.membership.view import View
 from node.ports import Discovery, Store, Transport, WallClock
 from node.types import JobId, PeerId
@@ -93,7 +95,7 @@ class MembershipService:
             peer, address = split_peer_address(text)
             if peer != signer.peer_id:
                 self._bootstrap.setdefault(peer, []).append(address)
-        self.view = View(signer.peer_id, config.peers_max, list(self._bootstrap))
+        self.view = View(signer.peer_id, config.peers_max, list(self._bootstrap), rng.bytes(16))
         self.split = SplitWatch()
         self.board = ManifestBoard(
             config.swarm, self.view, transport, discovery, clock, manifest_id, config.call_timeout_s
@@ -108,11 +110,12 @@ class MembershipService:
             config.call_timeout_s,
             self._on_learned,
         )
-        self._key = f"artel/{config.swarm}/peers"
+        self._listing = Listing(
+            config.swarm, self.view, discovery, self._gossip, self.split, clock, rng
+        )
         self._sequence = 0
         self._cloned = False
         self._unannounced = ""
-        self._joined: frozenset[PeerId] = frozenset()
         self._once_joined: set[PeerId] = set()
         self._announce_now = asyncio.Event()
         self._usable: Sequence[PeerRecord] = ()
@@ -182,10 +185,8 @@ class MembershipService:
         while True:
             self._announce_now.clear()
             own = await self._renew_own()
+            stored = await self._listing.put(own)
             try:
-                stored = await self._discovery.put(
-                    self._key, own.peer, own.signed, own.expires_unix_s
-                )
                 await self.board.put_all()
             except Unavailable:
                 stored = False
@@ -229,20 +230,7 @@ class MembershipService:
     # Refresh.
 
     async def _refresh(self, quick: bool) -> None:
-        try:
-            records = list(await self._discovery.get(self._key))
-        except Unavailable:
-            return
-        # Anybody writes there: shuffled, so that no choice of subkeys keeps the others unread.
-        drawn = self._rng.permutation(len(records))[: 2 * self._config.peers_max]
-        values = [records[int(index)].value for index in drawn]
-        listed = await self._gossip.learn(values, strict=False)
-        now = self._clock.unix_s()
-        self.view.expire(now)
-        self._joined = choose_joined(self.view, listed, self._discovery.neighbours())
-        absent = choose_absent(self.view, self._joined, now)
-        alive = {record.peer for record in self.view.usable(now)}
-        if self.split.observe(absent, self._joined, alive, now):
+        if await self._listing.read():
             self._announce_now.set()
         self._on_learned()
 
@@ -267,7 +255,7 @@ class MembershipService:
 
     async def _join(self, quick: bool) -> None:
         now = self._clock.unix_s()
-        joined = {*self._joined, *self._discovery.neighbours()}
+        joined = self._listing.joined()
         alive = {record.peer for record in self.view.usable(now)}
         # A bootstrap peer that was joined once and still answers is the split watch's business,
         # which waits and tells; one not yet joined, or silent for long, is met without ado.

@@ -4,19 +4,25 @@ Implements docs/protocol.md, "View" and "Scores". ``now`` is unix seconds everyw
 """
 
 import math
+from bisect import insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from node.membership.missing import missing, short
 from node.membership.record import PeerRecord
 from node.membership.worth import (
+    LONG_KNOWN_SHARE,
     SHUN_BELOW,
     SHUN_S,
-    EvictionOrder,
     Peer,
+    Rank,
     current_score,
     decayed_score,
+    find_worst,
+    luck,
+    rank,
 )
 from node.types import JobId, PeerId
 
@@ -52,13 +58,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Usable:
-    """The usable records, and for which times."""
+    """The usable records, and for which times: until ``until``, excluded; unix seconds."""
 
     records: Sequence[PeerRecord]
-    by_bytes: Mapping[bytes, PeerRecord]
     since: float
     until: float
-    """Until then, excluded, by itself; unix seconds."""
 
 
 class View:
@@ -68,28 +72,38 @@ class View:
         own: This node's id, which is never in the table.
         peers_max: Largest number of peers.
         bootstrap: The configured first contacts, which are never evicted.
+        salt: Ours alone: nobody can tell which peers luck keeps here.
     """
 
-    def __init__(self, own: PeerId, peers_max: int, bootstrap: Sequence[PeerId] = ()) -> None:
+    def __init__(
+        self, own: PeerId, peers_max: int, bootstrap: Sequence[PeerId] = (), salt: bytes = b""
+    ) -> None:
+        self._salt = salt
         self.own = own
         self.peers_max = peers_max
         self.bootstrap = tuple(sorted(set(bootstrap) - {own}))
-        self._kept = frozenset(self.bootstrap)
+        self.kept = frozenset(self.bootstrap)
+        """Peers that are never evicted."""
         self._peers: dict[PeerId, Peer] = {}
+        self._ids: list[PeerId] = []
+        """The same peers, sorted."""
         self._usable: Usable | None = None
         """What ``usable`` found, while nothing changed it."""
         self._kept_held = 0
         """Kept peers that are in the table."""
-        self._order = EvictionOrder()
+        self._by_bytes: dict[bytes, Peer] = {}
+        """Peers by the encoded form of their records."""
+        self._settled: tuple[float, float, Rank | None] = (math.inf, -math.inf, None)
+        """From when until when the worst of the full table has this rank or a higher one."""
 
     def __len__(self) -> int:
         return len(self._peers)
 
     def keep(self, peers: Sequence[PeerId]) -> None:
         """Never evict ``peers`` (the electors of our jobs) nor the bootstrap peers; replaces."""
-        self._kept = frozenset([*self.bootstrap, *peers])
-        self._order.reset()
-        self._kept_held = sum(peer in self._peers for peer in self._kept)
+        self.kept = frozenset([*self.bootstrap, *peers])
+        self._unsettle()
+        self._kept_held = sum(peer in self._peers for peer in self.kept)
 
     def learn(self, record: PeerRecord, now: float) -> Verdict:
         """Take a verified record, if it is newer than what is known.
@@ -109,34 +123,40 @@ class View:
         if peer is None:
             return Verdict(False, "full")
         is_new = before is None or before.expires_unix_s <= now
+        if before:
+            self._by_bytes.pop(before.signed, None)
         peer.record, peer.learned = record, now
+        self._by_bytes[record.signed] = peer
         self._usable = None
         if is_new:
             peer.failures, peer.retry_at = 0, 0.0
         if is_new and before:
-            peer.met = None  # It is back after a silence: greet it again.
+            peer.met, peer.since = None, now  # It is back after a silence: greet it again.
         return Verdict(True, "new" if is_new else "newer")
 
     def expire(self, now: float) -> None:
         """Forget peers whose records expired long ago and that are not shunned or kept."""
         for peer_id, peer in list(self._peers.items()):
             last = peer.record.expires_unix_s if peer.record else (peer.met or peer.scored_at)
-            if last + EXPIRED_KEPT_S > now or peer_id in self._kept:
+            if last + EXPIRED_KEPT_S > now or peer_id in self.kept:
                 continue
             if peer.shunned_until <= now and decayed_score(peer, now) > -0.1:
                 self._forget(peer_id)
 
     def called(self, peer_id: PeerId, ok: bool, now: float) -> None:
         """Note that a call to ``peer_id`` was answered, or not; or that it called us."""
-        peer = self._hold(peer_id, now)
+        peer = self._hold(peer_id, now, met=now if ok else None)
         if peer is None:
             return
         if ok:
+            if peer.met is None:
+                peer.since = now
             peer.met, peer.failures, peer.retry_at = now, 0, 0.0
         else:
             peer.failures += 1
             wait_s = RETRY_S_MIN * 2.0 ** min(peer.failures - 1, 16)
             peer.retry_at = now + min(wait_s, RETRY_S_MAX)
+            self._unsettle()
 
     def blame(self, peer_id: PeerId, reason: str, now: float) -> None:
         """Lower the score of the peer that broke the protocol; shun it once that is too low.
@@ -153,7 +173,7 @@ class View:
             peer.errors[reason] = peer.errors.get(reason, 0) + 1
         peer.score = decayed_score(peer, now) - BLAME.get(reason, BLAME_OTHER)
         peer.scored_at = now
-        self._order.reset()  # it is worth less than before
+        self._unsettle()
         if peer.score <= SHUN_BELOW:
             peer.shunned_until = now + SHUN_S
             self._usable = None
@@ -171,7 +191,7 @@ class View:
 
     def known(self) -> Sequence[tuple[PeerId, Peer]]:
         """All of the table, sorted by id: for status."""
-        return sorted(self._peers.items())
+        return [(peer_id, self._peers[peer_id]) for peer_id in self._ids]
 
     def get(self, peer_id: PeerId) -> Peer | None:
         """What is known of one peer."""
@@ -184,23 +204,27 @@ class View:
         """
         return self._usable_at(now).records
 
-    def usable_by_bytes(self, now: float) -> Mapping[bytes, PeerRecord]:
-        """The same by their encoded form."""
-        return self._usable_at(now).by_bytes
+    def heard(self, signed: bytes, now: float) -> PeerRecord | None:
+        """The usable record that is encoded so; None: there is none."""
+        peer = self._by_bytes.get(signed)
+        if peer is None or peer.record is None or peer.shunned_until > now:
+            return None
+        return peer.record if peer.record.expires_unix_s > now else None
 
     def _usable_at(self, now: float) -> Usable:
         known = self._usable
         if known is None or not known.since <= now < known.until:
-            living = [
-                (peer.record, peer.shunned_until)
-                for _, peer in self.known()
-                if peer.record and peer.record.expires_unix_s > now
-            ]
-            until = [r.expires_unix_s for r, _ in living] + [s for _, s in living if s > now]
-            records = [record for record, shunned_until in living if shunned_until <= now]
-            by_bytes = {record.signed: record for record in records}
-            known = Usable(records, by_bytes, now, min(until, default=math.inf))
-            self._usable = known
+            records, until = [], math.inf
+            for _, peer in self.known():
+                record = peer.record
+                if record is None or record.expires_unix_s <= now:
+                    continue
+                until = min(until, record.expires_unix_s)
+                if peer.shunned_until > now:
+                    until = min(until, peer.shunned_until)
+                else:
+                    records.append(record)
+            known = self._usable = Usable(records, now, until)
         return known
 
     def serving(self, job: JobId, now: float) -> Sequence[PeerId]:
@@ -209,9 +233,24 @@ class View:
 
     def sample(self, rng: np.random.Generator, k: int, now: float) -> Sequence[PeerRecord]:
         """At most ``k`` usable records, drawn without repetition."""
-        usable = self.usable(now)
-        drawn = rng.permutation(len(usable))[:k]
-        return [usable[int(index)] for index in drawn]
+        drawn: list[PeerRecord] = []
+        for index in rng.permutation(len(self._ids)).tolist():
+            if len(drawn) == k:
+                break
+            peer = self._peers[self._ids[index]]
+            if peer.record and peer.record.expires_unix_s > now >= peer.shunned_until:
+                drawn.append(peer.record)
+        return drawn
+
+    def met(self, now: float) -> Sequence[PeerId]:
+        """Usable peers that answered us or called us, and did not fail since; sorted."""
+        peers = [(record.peer, self._peers[record.peer]) for record in self.usable(now)]
+        return [p for p, peer in peers if peer.met is not None and not peer.failures]
+
+    def sought(self, now: float) -> Sequence[PeerId]:
+        """Kept peers without a living record, sorted."""
+        usable = {record.peer for record in self.usable(now)} if self.kept else set()
+        return sorted(self.kept - usable - {self.own})
 
     def unmet(self, now: float) -> Sequence[PeerId]:
         """Usable or bootstrap peers that were never met and are due for a call, sorted."""
@@ -226,54 +265,56 @@ class View:
 
     def explain(self, now: float, needed: Sequence[PeerId]) -> str:
         """One sentence: which of the ``needed`` peers are missing and why."""
-        reasons = [(peer, self._missing(peer, now)) for peer in needed if peer != self.own]
-        missing = [f"{short(peer)} {reason}" for peer, reason in reasons if reason]
-        if not missing:
+        reasons = [
+            (peer, missing(self._peers.get(peer), now)) for peer in needed if peer != self.own
+        ]
+        lacking = [f"{short(peer)} {reason}" for peer, reason in reasons if reason]
+        if not lacking:
             return f"all {len(needed)} electors are here"
-        more = len(missing) - _PEERS_EXPLAINED
+        more = len(lacking) - _PEERS_EXPLAINED
         tail = f", and {more} more" if more > 0 else ""
-        shown = ", ".join(missing[:_PEERS_EXPLAINED])
-        return f"{len(missing)} of {len(needed)} electors are missing: {shown}{tail}"
+        shown = ", ".join(lacking[:_PEERS_EXPLAINED])
+        return f"{len(lacking)} of {len(needed)} electors are missing: {shown}{tail}"
 
-    def _missing(self, peer_id: PeerId, now: float) -> str:
-        peer = self._peers.get(peer_id)
-        if peer and peer.shunned_until > now:
-            errors = ", ".join(f"{count} {reason}" for reason, count in sorted(peer.errors.items()))
-            return f"is shunned for {peer.shunned_until - now:.0f} s more ({errors})"
-        if peer is None or peer.record is None:
-            if peer and peer.failures:
-                return f"was never seen and did not answer {_calls(peer.failures)}"
-            return "was never seen"
-        if peer.record.expires_unix_s <= now:
-            return f"fell silent: its record expired {now - peer.record.expires_unix_s:.0f} s ago"
-        if peer.failures:
-            return f"is known but did not answer {_calls(peer.failures)} in a row"
-        return ""
-
-    def _hold(self, peer_id: PeerId, now: float) -> Peer | None:
+    def _hold(self, peer_id: PeerId, now: float, met: float | None = None) -> Peer | None:
         """The entry of ``peer_id``, made if need be; None if it is the worst of a full table."""
-        if peer_id == self.own:
+        peer = self._peers.get(peer_id)
+        if peer is not None or peer_id == self.own:
+            return peer
+        peer = Peer(None, now, now, luck(self._salt, peer_id), met, scored_at=now)
+        is_kept = peer_id in self.kept
+        is_full = not is_kept and len(self._peers) - self._kept_held >= self.peers_max
+        if is_full and not self._make_room(peer, now):
             return None
-        if peer_id not in self._peers:
-            self._peers[peer_id] = Peer(scored_at=now, learned=now)
-            self._kept_held += peer_id in self._kept
-        if len(self._peers) > self.peers_max:
-            if len(self._peers) - self._kept_held > self.peers_max:
-                self._forget(self._order.worst(self._peers, self._kept, peer_id, now))
-        else:
-            self._order.reset()
-        return self._peers.get(peer_id)
+        self._peers[peer_id] = peer
+        insort(self._ids, peer_id)
+        self._kept_held += is_kept
+        return peer
+
+    def _make_room(self, newcomer: Peer, now: float) -> bool:
+        """Forget the worst peer of the full table. False: all are worth more than the newcomer."""
+        mine = rank(newcomer, now)
+        since, until, least = self._settled
+        if least is not None and since <= now < until and mine <= least:
+            return False
+        others = {id_: peer for id_, peer in self._peers.items() if id_ not in self.kept}
+        worst, id_ = find_worst(others, self.peers_max // LONG_KNOWN_SHARE, now)
+        if worst < mine:
+            self._forget(id_)
+            return True
+        expiries = [p.record.expires_unix_s for p in others.values() if p.record]
+        self._settled = (now, min((e for e in expiries if e > now), default=math.inf), worst)
+        return False
+
+    def _unsettle(self) -> None:
+        """A peer may be worth less than before, or another one may go."""
+        self._settled = (math.inf, -math.inf, None)
 
     def _forget(self, peer_id: PeerId) -> None:
-        self._kept_held -= peer_id in self._kept
-        if self._peers.pop(peer_id).record:
+        self._kept_held -= peer_id in self.kept
+        record = self._peers.pop(peer_id).record
+        self._ids.remove(peer_id)
+        self._unsettle()
+        if record:
+            self._by_bytes.pop(record.signed, None)
             self._usable = None
-
-
-def _calls(count: int) -> str:
-    return "one call" if count == 1 else f"{count} calls"
-
-
-def short(peer_id: PeerId) -> str:
-    """The end of a peer id, which differs between peers, for sentences."""
-    return f"...{peer_id[-8:]}"

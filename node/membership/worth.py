@@ -3,16 +3,19 @@
 Implements docs/protocol.md, "Scores". ``now`` is unix seconds everywhere.
 """
 
-import heapq
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from blake3 import blake3
 
 from node.membership.record import PeerRecord
 from node.types import PeerId
 
 SCORE_HALF_LIFE_S = 600.0
 """Time in which half of a score is forgiven."""
+LONG_KNOWN_SHARE = 4
+"""One in so many of the table's places is for the met peers that are known for longest."""
 SHUN_BELOW = -10.0
 """A peer whose score falls to this is shunned."""
 SHUN_S = 300.0
@@ -27,6 +30,10 @@ class Peer:
     """Newest record, expired or not; None for a peer that only called or is only configured."""
     learned: float = 0.0
     """When ``record`` came; unix seconds."""
+    since: float = 0.0
+    """When it was first heard of, or first met: it is known to be there for so long."""
+    luck: int = 0
+    """Drawn by hash; of equals the higher stays."""
     met: float | None = None
     """When a call to or from it last succeeded."""
     failures: int = 0
@@ -53,52 +60,40 @@ def current_score(peer: Peer, now: float) -> float:
     return SHUN_BELOW if peer.shunned_until > now else decayed_score(peer, now)
 
 
-Rank = tuple[bool, float, bool, float, bool]
+Rank = tuple[bool, int, bool, bool, bool, int]
 
 
-def _rank(peer: Peer, now: float, is_newcomer: bool) -> Rank:
-    """Order of eviction, worst first. Peers that answered us outlive any flood of hearsay."""
-    lives = peer.record is None or peer.record.expires_unix_s > now
-    score = current_score(peer, now)
-    return (lives, score, peer.met is not None, peer.learned, not is_newcomer)
+def rank(peer: Peer, now: float, is_long_known: bool = False) -> Rank:
+    """Order of eviction, worst first.
 
+    Those known for longest stay, so that no flood of newcomers flushes a table. All else being
+    equal luck decides: what stays is a uniform sample of whoever was heard of, however often.
 
-class EvictionOrder:
-    """Finds the worst of a full table again and again at one instant, without ranking all anew.
-
-    A flood of hearsay comes in batches: each record of it may evict one peer.
+    Source: Maymounkov and Mazieres, "Kademlia", IPTPS 2002, section 2.2 (live contacts are never
+    replaced); Bortnikov et al. 2009, "Brahms", section 3.2 (the least hash is a uniform sample).
     """
+    lives = peer.record is None or peer.record.expires_unix_s > now
+    # Whole points: what is all but forgiven evicts nobody.
+    score = int(current_score(peer, now)) if peer.score or peer.shunned_until else 0
+    return lives, score, peer.met is not None, is_long_known, not peer.failures, peer.luck
 
-    def __init__(self) -> None:
-        self._heap: list[tuple[Rank, PeerId]] = []
-        """Ranks at ``_at``, or from before a call or a record raised them."""
-        self._at = math.nan
 
-    def reset(self) -> None:
-        """A rank may have fallen, or other peers may go."""
-        self._at = math.nan
+def luck(salt: bytes, peer_id: PeerId) -> int:
+    """A number that nobody without ``salt`` can choose an id for."""
+    return int.from_bytes(blake3(salt + peer_id.encode()).digest(length=8), "big")
 
-    def worst(
-        self, peers: Mapping[PeerId, Peer], kept: Collection[PeerId], newcomer: PeerId, now: float
-    ) -> PeerId:
-        """Who goes: the lowest rank of those not ``kept``; of equals the newcomer, then by id.
 
-        Args:
-            peers: the whole table.
-            kept: who never goes.
-            newcomer: who came last, and made the table too large.
-            now: unix seconds.
-        """
-        if self._at != now:  # records expire, and scores are forgiven in the meantime
-            self._heap = [(_rank(peers[p], now, p == newcomer), p) for p in peers if p not in kept]
-            heapq.heapify(self._heap)
-            self._at = now
-        else:
-            heapq.heappush(self._heap, (_rank(peers[newcomer], now, True), newcomer))
-        while True:
-            rank, worst = heapq.heappop(self._heap)
-            if worst in peers and worst not in kept:
-                at_now = _rank(peers[worst], now, worst == newcomer)
-                if at_now == rank:
-                    return worst
-                heapq.heappush(self._heap, (at_now, worst))
+def find_worst(peers: Mapping[PeerId, Peer], long_known: int, now: float) -> tuple[Rank, PeerId]:
+    """Who goes first.
+
+    Args:
+        peers: at least one.
+        long_known: how many of the met peers count as known for longest.
+        now: unix seconds.
+    """
+    met = sorted(peer.since for peer in peers.values() if peer.met is not None)
+    last = (met[:long_known] or [-math.inf])[-1]
+    return min(
+        (rank(peer, now, peer.met is not None and peer.since <= last), peer_id)
+        for peer_id, peer in peers.items()
+    )

@@ -31,6 +31,8 @@ LOOKUP_TRIPS = 3
 """Round trips of a lookup."""
 KEY_BYTES_MAX = 256
 SUBKEY_BYTES_MAX = 128
+SUBKEYS_MAX = 256
+"""Records that a host keeps under one key, as a real one: later ones are turned away."""
 
 
 class SimDiscovery:
@@ -152,6 +154,11 @@ class SimDiscovery:
             held is not None and held.expires_unix_s >= record.expires_unix_s
         ):
             return False
+        if held is None and len(shelf) >= SUBKEYS_MAX:
+            for subkey in [s for s, r in shelf.items() if r.expires_unix_s <= now]:
+                del shelf[subkey]
+            if len(shelf) >= SUBKEYS_MAX:
+                return False
         if held is not None and held.value != record.value:
             self._before.setdefault(key, {})[record.subkey] = held
         shelf[record.subkey] = record

@@ -107,6 +107,8 @@ def _churn(nodes: int, seed: int) -> dict[str, object]:
         "known_share_min": round(o.known_share_min, 3),
         "dead_share": round(o.dead_share, 3),
         "overdue": o.overdue,
+        "known_by_min": o.known_by_min,
+        "splits": o.splits,
     }
 
 

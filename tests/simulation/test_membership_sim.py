@@ -1,6 +1,7 @@
 """Membership services in virtual time, over the simulated network."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
@@ -9,6 +10,7 @@ import pytest_asyncio
 from node.errors import Refused
 from node.identity import NO_JOB, Identity
 from node.jobs.manifest import decode_signed_manifest, parse_manifest, sign_manifest
+from node.membership import gossip, shelves
 from node.membership.record import encode_exchange, make_record
 from node.membership.service import MembershipConfig, MembershipService
 from node.ports import RECORD_BYTES_MAX
@@ -253,6 +255,35 @@ async def test_two_dhts_that_were_never_joined_are_noticed_by_exchange_alone(
     await swarm.until(swarm.one_dht, within_s=60.0)
     await swarm.until(swarm.all_see_all, within_s=30.0)
     assert sum(node.split.noticed for node in swarm.nodes.values()) > 0
+
+
+async def test_in_a_crowded_swarm_calls_and_reads_are_few_and_all_are_known_to_some(
+    swarm: Swarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shelves, "CROWDED", 6)
+    monkeypatch.setattr(shelves, "TAKEN_OF_CROWDED", 4)
+    monkeypatch.setattr(gossip, "MET_WANTED", 5)
+    counts: list[PeerId] = []
+    monkeypatch.setattr(swarm.network.hub, "sent", lambda at, source, *rest: counts.append(source))
+    for index in range(40):
+        swarm.start(index, join=[0] if index else [])
+    for node in swarm.nodes.values():
+        node.view.peers_max = 12
+    await asyncio.sleep(60)
+    met = [len(node.view.met(swarm.network.unix_s())) for node in swarm.nodes.values()]
+    assert min(met) >= 5
+    counts.clear()
+    await asyncio.sleep(50)
+    assert max(Counter(counts).values()) <= 10 * 5 * 1.25  # a turn calls at most five
+    seen = Counter(peer for index in swarm.nodes for peer in swarm.seen_by(index))
+    assert all(seen[swarm.peer(index)] >= 2 for index in swarm.nodes)
+    assert not any(node.split.noticed for node in swarm.nodes.values())
+    # Whoever is needed is found, however little the others are known.
+    swarm.nodes[7].view.keep(wanted := [swarm.peer(index) for index in range(20, 40)])
+    await swarm.until(lambda: set(wanted) <= swarm.seen_by(7), within_s=60.0)
+    swarm.start(40, join=[0])
+    await asyncio.sleep(20)
+    assert sum(swarm.peer(40) in swarm.seen_by(index) for index in range(40)) >= 2
 
 
 def _forged(author: Identity, forger: Identity, now: float) -> bytes:

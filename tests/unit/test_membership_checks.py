@@ -5,6 +5,7 @@ from node.identity import Identity
 from node.jobs.manifest import parse_manifest, sign_manifest
 from node.membership.checks import record_validator
 from node.membership.record import make_record
+from node.membership.shelves import SHELVES, shelf_key
 
 NOW = 1_800_000_000.0
 ALICE, BOB = Identity(bytes(32)), Identity(bytes([1]) * 32)
@@ -18,6 +19,10 @@ def test_only_own_signed_records_and_named_manifests_are_kept() -> None:
     ).signed
     assert check("artel/s/peers", ALICE.peer_id, record)
     assert not check("artel/s/peers", BOB.peer_id, record)
+    shelf = shelf_key("s", ALICE.peer_id)
+    assert check(shelf, ALICE.peer_id, record)
+    others = [f"artel/s/peers/{i:x}" for i in range(SHELVES)] + ["artel/s/peers/", "artel/s/peersx"]
+    assert [key for key in others if check(key, ALICE.peer_id, record)] == [shelf]
     assert not check("artel/t/peers", ALICE.peer_id, record)
     assert not check("artel/s/peers", ALICE.peer_id, record[:-1])
     assert not check("artel/s/other", ALICE.peer_id, record)

@@ -1,3 +1,4 @@
+from collections import Counter
 from functools import cache
 
 import numpy as np
@@ -6,10 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.identity import Identity
+from node.membership.missing import short
 from node.membership.record import PeerRecord
 from node.membership.split import GRACE_S, SplitWatch, choose_absent, choose_joined
-from node.membership.view import EXPIRED_KEPT_S, RETRY_S_MAX, View, short
-from node.membership.worth import SCORE_HALF_LIFE_S, SHUN_BELOW, SHUN_S
+from node.membership.view import EXPIRED_KEPT_S, RETRY_S_MAX, View
+from node.membership.worth import (
+    LONG_KNOWN_SHARE,
+    SCORE_HALF_LIFE_S,
+    SHUN_BELOW,
+    SHUN_S,
+    Peer,
+    luck,
+    rank,
+)
 from node.types import JobId, PeerId
 
 NOW = 1_800_000_000.0
@@ -146,8 +156,11 @@ def test_a_full_table_drops_the_expired_then_the_blamed_then_hearsay() -> None:
     assert view.learn(_record(4), NOW + 1).ok
     assert {r.peer for r in view.usable(NOW + 1)} == {_id(2), _id(3), _id(4)}
     view.called(_id(3), True, NOW + 1)
+    view.called(_id(4), False, NOW + 1)  # hearsay that does not answer
     assert view.learn(_record(5), NOW + 2).ok
     assert {r.peer for r in view.usable(NOW + 2)} == {_id(2), _id(3), _id(5)}
+    assert view.learn(_record(6, ttl_s=1000.0), NOW + 60).ok  # the others' records expired
+    assert [r.peer for r in view.usable(NOW + 60)] == [_id(6)]
 
 
 def test_a_flood_of_hearsay_evicts_nobody_who_was_met() -> None:
@@ -157,6 +170,27 @@ def test_a_flood_of_hearsay_evicts_nobody_who_was_met() -> None:
     for index in range(10, 60):
         assert view.learn(_record(index), NOW + index).reason in ("full", "expired")
     assert {r.peer for r in view.usable(NOW)} == {_id(1), _id(2), _id(3)}
+
+
+def test_callers_replace_hearsay_and_never_those_known_for_longest() -> None:
+    view = _view(*range(1, 9), peers_max=8)
+    for index in (1, 2):
+        view.called(_id(index), True, NOW + index / 10)
+    for index in range(10, 300):
+        view.called(_id(index), True, NOW + index / 10)
+        view.learn(_record(index, ttl_s=100.0), NOW + index / 10)
+    met = set(view.met(NOW + 40))
+    assert {_id(1), _id(2)} <= {p for p, _ in view.known()}
+    assert len(met - {_id(1), _id(2)}) == 6
+    view.called(sorted(met)[0], False, NOW + 41)
+    assert set(view.met(NOW + 41)) == met - {sorted(met)[0]}
+
+
+def test_a_kept_peer_without_a_living_record_is_sought() -> None:
+    view = _view(1, 2, bootstrap=(_id(1), _id(3)))
+    view.keep([US, _id(2), _id(4)])
+    assert set(view.sought(NOW)) == {_id(3), _id(4)}
+    assert set(view.sought(NOW + 60)) == {_id(1), _id(2), _id(3), _id(4)}
 
 
 def test_bootstrap_peers_and_electors_are_never_evicted() -> None:
@@ -282,29 +316,50 @@ def test_a_split_whose_other_side_fell_silent_is_not_called_healed() -> None:
     assert (watch.noticed, watch.healed) == (1, 0)
 
 
-def test_a_flood_at_one_instant_evicts_in_the_order_of_a_full_search() -> None:
+def test_any_flood_evicts_in_the_order_of_a_full_search() -> None:
     rng = np.random.default_rng(3)
     view = _view(*range(1, 9), peers_max=8)
-    held = {_id(i) for i in range(1, 9)}
     for i in (2, 3, 5):
         view.called(_id(i), True, NOW + i)
     view.blame(_id(7), "malformed", NOW)
-    later = NOW + 30
-    for index in rng.permutation(np.arange(9, 40)).tolist():
-        peers = dict(view.known())
-        taken = view.learn(_record(index), later).ok
-        held.add(_id(index))
-        if index % 5 == 0:
-            view.called(_id(index), True, later)
-        rank = {
-            p: (view.score(p, later), peers[p].met is not None, peers[p].learned) for p in peers
+    evicted = 0
+    for step, index in enumerate(rng.permutation(np.arange(9, 90)).tolist()):
+        now = NOW + 30 + step // 8
+        view.called(_id(int(rng.integers(1, 90))), False, now)
+        before = dict(view.known())
+        if _id(index) in before:
+            continue
+        met = sorted(p.since for p in before.values() if p.met is not None)
+        last = met[: 8 // LONG_KNOWN_SHARE][-1]
+        ranks = {
+            p: rank(peer, now, peer.met is not None and peer.since <= last)
+            for p, peer in before.items()
         }
-        gone = held - {p for p, _ in view.known()}
-        assert len(gone) == 1
-        held -= gone
-        if taken:
-            assert rank[gone.pop()] == min(rank.values())
-        else:  # all that are left are worth more than hearsay
-            assert gone == {_id(index)}
-            assert min(rank.values()) >= (0.0, False, later)
-    assert {_id(2), _id(3), _id(5)} <= held
+        worst = min(ranks, key=lambda p: (ranks[p], p))
+        drawn = luck(b"", _id(index))
+        if index % 5 == 0:
+            view.called(_id(index), True, now)
+            newcomer = rank(Peer(luck=drawn, met=now), now)
+        else:
+            view.learn(_record(index, ttl_s=45.0), now)
+            newcomer = rank(Peer(luck=drawn), now)
+        after = {p for p, _ in view.known()}
+        if ranks[worst] < newcomer:
+            assert after == {*before, _id(index)} - {worst}
+            evicted += 1
+        else:
+            assert after == set(before)
+    assert evicted > 10
+    assert {_id(2), _id(3)} <= after
+
+
+def test_what_stays_is_a_fair_sample_however_often_one_is_named() -> None:
+    kept: Counter[int] = Counter()
+    for salt in range(300):
+        view = View(US, 5, salt=bytes([salt % 256, salt // 256]))
+        for step in range(60):
+            index = 1 + (step % 20 if step % 3 else 0)  # the first is named ever again
+            view.learn(_record(index, sequence=step + 1), NOW + step / 10)
+        kept.update(i for i in range(1, 21) if view.get(_id(i)))
+    assert max(kept[i] for i in kept) < 2 * min(kept[i] for i in kept)
+    assert sum(kept.values()) == 300 * 5
