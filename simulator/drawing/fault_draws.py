@@ -4,7 +4,7 @@ A fault may take the quorum away, since it always ends; what stays for good (a n
 is gone signs nothing any more) is kept within what the liars leave of f.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,10 +21,10 @@ PHASES = (
 KINDS = {
     "crash": 5, "partition": 3, "cut": 3, "link": 2, "slow": 2, "clock": 2, "disk_full": 1,
     "lose_slots": 2, "lose_disk": 1, "reset": 2, "dht": 2, "churn": 2, "late": 2, "leave": 1,
-    "ambush": 5, "away": 3,
+    "ambush": 7, "away": 3, "exact": 5,
 }  # fmt: skip
-"""Kind -> weight. ``ambush`` and ``away`` are crashes and partitions at the worst moment, and for
-so long that the others go on by several rounds."""
+"""Kind -> weight. The last line are the others at their worst: a leader who dies while votes are on
+their way, an absence of several rounds, and no elector left to spare."""
 DHT_KINDS = ("stale", "missing", "withheld", "rolled_back", "conflicting")
 
 Fields = dict[str, object]
@@ -39,6 +39,8 @@ class FaultPlan:
     rounds: int
     round_s: float
     """Expected length of a calm round, in virtual seconds."""
+    train_s: float
+    """Of it, local steps."""
     liars: tuple[int, ...]
     spare: int
     """Electors that may still be lost for good; draws use it up."""
@@ -55,13 +57,13 @@ class FaultPlan:
 
 
 def draw_faults(draws: np.random.Generator, plan: FaultPlan) -> tuple[FaultSection, ...]:
-    """0 to FAULTS_MAX faults that fall into the run."""
+    """0 to FAULTS_MAX draws of faults that fall into the run; one may be several."""
     found = []
     for _ in range(int(draws.integers(0, FAULTS_MAX + 1))):
         kind = weighted(draws, KINDS)
-        fields = _MAKERS[kind](draws, plan)
-        if fields is not None:
-            found.append(FaultSection.model_validate({"kind": kind} | fields))
+        fields = _MAKERS[kind](draws, plan) or ()
+        for section in [fields] if isinstance(fields, dict) else fields:
+            found.append(FaultSection.model_validate({"kind": kind} | section))
     return tuple(found)
 
 
@@ -96,14 +98,14 @@ def _crash(draws: np.random.Generator, plan: FaultPlan) -> Fields:
 
 def _ambush(draws: np.random.Generator, plan: FaultPlan) -> Fields:
     """Votes are on their way: their leader, or everybody, is gone, until a view has failed."""
-    who = weighted(draws, {"leader": 3, "all": 1})
+    who = weighted(draws, {"leader": 4, "all": 1})
     kind = "partition" if who == "leader" and draws.random() < 0.3 else "crash"
     for_s = log_uniform(draws, 5.0, 40.0) if who == "leader" else log_uniform(draws, 0.3, 5.0)
     return {
         "kind": kind,
         "nodes": who,
         "round": _round(draws, plan),
-        "phase": weighted(draws, {"vote": 3, "prepare": 1}),
+        "phase": weighted(draws, {"vote": 4, "prepare": 1}),
         "at_once": True,
         "for_s": for_s,
     }
@@ -114,6 +116,27 @@ def _away(draws: np.random.Generator, plan: FaultPlan) -> Fields:
     who = some(draws, plan.everybody, max(1, plan.spare))
     for_s = round(uniform(draws, 2.0, 6.0) + uniform(draws, 3.0, 10.0) * plan.round_s, 3)
     return {"kind": "partition", "nodes": who, "round": _round(draws, plan), "for_s": for_s}
+
+
+def _exact(draws: np.random.Generator, plan: FaultPlan) -> Sequence[Fields]:
+    """All electors that may be lost are, after some have become slow and one has restarted.
+
+    Who restarts has forgotten how long rounds took before: waits differ, and every vote is needed.
+    """
+    if plan.spare < 1:
+        return ()
+    who = [int(i) for i in draws.choice(plan.honest, size=plan.spare + 1, replace=False)]
+    count = min(len(plan.honest), (plan.nodes - 1) // 3 + 1)
+    slow = sorted(int(i) for i in draws.choice(plan.honest, size=count, replace=False))
+    plan.spare = 0
+    factor = round(uniform(draws, 1.5, 5.0) / plan.train_s, 3)  # seconds, which make waits differ
+    round_ = int(draws.integers(3, 8))
+    lost: Fields = {"kind": "lose_slots", "nodes": tuple(sorted(who[1:])), "round": round_ + 1}
+    return (
+        {"kind": "slow", "nodes": tuple(slow), "round": 2, "factor": factor},
+        {"kind": "crash", "nodes": tuple(who[:1]), "round": round_, "for_s": 0.5},
+        lost | _long(draws, 15.0),
+    )
 
 
 def _partition(draws: np.random.Generator, plan: FaultPlan) -> Fields:
@@ -213,9 +236,10 @@ def _at_s(draws: np.random.Generator, plan: FaultPlan) -> float:
     return round(uniform(draws, 0.0, 0.5) * plan.rounds * plan.round_s, 3)
 
 
-_MAKERS: dict[str, Callable[[np.random.Generator, FaultPlan], Fields | None]] = {
+Made = Fields | Sequence[Fields] | None
+_MAKERS: dict[str, Callable[[np.random.Generator, FaultPlan], Made]] = {
     "crash": _crash, "partition": _partition, "cut": _cut, "link": _link, "slow": _slow,
     "clock": _clock, "disk_full": _disk_full, "lose_slots": _lose, "lose_disk": _lose,
     "reset": _reset, "dht": _dht, "churn": _churn, "late": _late, "leave": _leave,
-    "ambush": _ambush, "away": _away,
+    "ambush": _ambush, "away": _away, "exact": _exact,
 }  # fmt: skip

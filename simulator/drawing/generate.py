@@ -79,11 +79,13 @@ def draw(seed: int) -> Scenario:
     liars = tuple(sorted(n for a in lies for n in a.nodes))
     job = _job(rng(seed, "scenario", "job"), nodes, lies)
     link = _link(rng(seed, "scenario", "link"))
+    train_s = job["round"]["steps"] * STEP_S
     plan = FaultPlan(
         nodes=nodes,
         followers=followers,
         rounds=rounds,
-        round_s=job["round"]["steps"] * STEP_S + 12 * (link.latency_s + link.jitter_s / 2) + 0.1,
+        round_s=train_s + 12 * (link.latency_s + link.jitter_s / 2) + 0.1,
+        train_s=train_s,
         liars=liars,
         spare=(nodes - 1) // 3 - len(liars),
     )
