@@ -180,7 +180,8 @@ def main() -> int:
         print(json.dumps(whole | {"hunted": [h.plain() for h in ended]}))
     else:
         found = sum(h.catch is not None for h in ended)
-        print(f"{found} of {len(names) - chosen.drawn} mutants found; failed: {failed or 'none'}")
+        text = f"{found} of {len(names) - chosen.drawn} mutants found; failed: {failed or 'none'}"
+        print(text + "; interrupted" * interrupted)
     return 130 if interrupted else int(bool(failed))
 
 

@@ -107,7 +107,6 @@ def clock_before_quorum():
     return swap(ViewClock, "heard", heard)
 
 
-SOON = {"limit_s": "700"}
 DEAD = FaultSection(kind="crash", nodes="leader", round=3, phase="have", for_s=250.0)
 LATE = FaultSection(
     kind="link", nodes=(0,), both=False, round=3, for_s=60.0, link=LinkSection(latency_s=0.6)
@@ -149,6 +148,7 @@ VOTES = (
     ),
     Mutant(
         "clock_before_quorum", "A view's clock starts before a quorum has come to it.",
-        ("progress", "recovery", "finish"), clock_before_quorum, load_scenario("exact_quorum", SOON),
+        ("progress", "recovery", "finish"), clock_before_quorum,
+        load_scenario("exact_quorum", {"limit_s": "700"}),
     ),
 )  # fmt: skip
