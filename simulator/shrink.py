@@ -219,7 +219,7 @@ def _plainer_faults(scenario: Scenario) -> Iterator[Tables]:
     tables = scenario.model_dump()
     faults = tables["faults"]
     for at, fault in enumerate(faults):
-        changes: list[Tables] = [{"phase": ""}] if fault["phase"] else []
+        changes: list[Tables] = [{"phase": "", "at_once": False}] if fault["phase"] else []
         for key in ("nodes", "others"):
             nodes = fault[key]
             if not isinstance(nodes, str) and len(nodes) > 1:

@@ -19,7 +19,7 @@ BIG = Scenario(
     job={"exchange": {"codec": "fp16", "rule": "median"}},
     hosts=(HostSection(nodes=(1, 11), slowness=3.0), HostSection(fsync_s=0.01)),
     faults=(
-        FaultSection(kind="crash", nodes=(2, 5), round=3, phase="have", for_s=2.0),
+        FaultSection(kind="crash", nodes=(2, 5), round=3, phase="have", at_once=True, for_s=2.0),
         FaultSection(kind="clock", nodes=(1,), at_s=1.0),
         FaultSection(kind="partition", nodes=(0, 8, 12), round=5, for_s=2.0),
     ),
