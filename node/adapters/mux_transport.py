@@ -185,6 +185,9 @@ class MuxTransport:
             self._on_peer_error(peer, error)
         except (TimeoutError, OSError, EOFError):
             writer.close()
+        except asyncio.CancelledError:
+            writer.close()
+            raise
         finally:
             state.handshakes -= 1
 
@@ -259,6 +262,10 @@ class MuxTransport:
             pause_s = self._limits.backoff_first_s * 2.0 ** min(state.failures - 1, 20)
             state.retry_at = loop.time() + min(pause_s, self._limits.backoff_s_max)
             return Unavailable(f"{peer} cannot be reached: {error or type(error).__name__}")
+        except asyncio.CancelledError:
+            if writer is not None:
+                writer.close()
+            raise
         else:
             return None
         finally:
