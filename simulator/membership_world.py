@@ -13,7 +13,7 @@ from node.config import Limits
 from simulator.hub import Hub, Watcher
 from simulator.loop import run
 from simulator.memo import shared_results
-from simulator.scenario import Scenario
+from simulator.scenario import LinkSection, Scenario
 from simulator.seeds import rng
 from simulator.trace import Trace
 from simulator.world import World
@@ -86,7 +86,7 @@ async def _run(churn: Churn, seed: int, watchers: Sequence[Watcher]) -> ChurnOut
         nodes=1,
         followers=churn.nodes - 1,
         framed=False,
-        link={"latency_s": churn.latency_s, "loss_rate": churn.loss_rate},  # type: ignore[arg-type]
+        link=LinkSection(latency_s=churn.latency_s, loss_rate=churn.loss_rate),
     )
     hub = Hub(watchers)
     world = World(scenario, seed, hub)

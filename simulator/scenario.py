@@ -23,6 +23,11 @@ Who = Many[int] | Literal["leader", "reducers", "third", "minority", "liars", "a
 """Node numbers, or a role: ``leader`` of the round in progress (the one the fault falls in);
 ``reducers``: the first f of the first part's order; ``third``: the last ⌊n/3⌋ honest electors;
 ``minority``: the last f electors; ``liars``: all attackers."""
+Phase = Literal[
+    "", "train", "commit", "have", "list", "scatter", "screen", "plan", "reduce", "propose",
+    "prepare", "vote", "certified",
+]  # fmt: skip
+"""A step of a round; empty: any."""
 
 
 class LinkSection(Settings):
@@ -81,7 +86,7 @@ class FaultSection(Settings):
     nodes: Who = "all"
     at_s: Seconds | None = None
     round: int | None = Field(default=None, ge=1)
-    phase: str = Field(default="", pattern=r"^[a-z]{0,16}\z")
+    phase: Phase = ""
     at_once: bool = False
     """With a phase: it begins when an honest node that does not lead reaches the step, and who
     crashes dies at that moment, wherever it stands. False: each dies in that step of its own."""
@@ -170,7 +175,8 @@ class Scenario(Settings):
     """Share pure results between the daemons of the world by content hash."""
     job: dict[str, Any] = Field(default_factory=dict)
     """Tables of the job file: ``workload_name``, ``workload``, ``round``, ``exchange``,
-    ``outer``. The rest is filled in."""
+    ``outer``. The rest is filled in. With ``exchange.replicas`` of at most f, liars alone may
+    reduce a part: then the aggregate is promised only where an honest one is among them."""
     link: LinkSection = LinkSection()
     hosts: Many[HostSection] = ()
     faults: Many[FaultSection] = ()
@@ -183,11 +189,16 @@ class Scenario(Settings):
         return (self.nodes - 1) // 3
 
     @property
+    def last(self) -> tuple[int, ...]:
+        """The last f electors."""
+        return tuple(range(self.nodes - self.f, self.nodes))
+
+    @property
     def liars(self) -> dict[int, AttackSection]:
         """Elector -> its attack."""
         found: dict[int, AttackSection] = {}
         for attack in self.attacks:
-            for node in attack.nodes or range(self.nodes - self.f, self.nodes):
+            for node in attack.nodes or self.last:
                 found[node] = attack
         return found
 
@@ -200,9 +211,29 @@ class Scenario(Settings):
         who += [nodes for fault in self.faults for nodes in (fault.nodes, fault.others)]
         named = [n for nodes in who if not isinstance(nodes, str) for n in nodes]
         if bad := sorted({n for n in named if not 0 <= n < total}):
-            raise ValueError(f"there are nodes 0 to {total - 1}, not {bad}")
+            text = f"its hosts and faults name {bad}, but there are only nodes 0 to {total - 1}"
+            raise ValueError(f"{text}: give more nodes, or name others")
         if bad := sorted(n for n in self.liars if not 0 <= n < self.nodes):
-            raise ValueError(f"attackers are electors, 0 to {self.nodes - 1}, not {bad}")
+            text = f"its attacks name {bad}, but attackers are electors, 0 to {self.nodes - 1}"
+            raise ValueError(f"{text}: give more nodes, or name others")
+        return self
+
+    @model_validator(mode="after")
+    def _means_somebody(self) -> "Scenario":
+        """No fault and no attack that silently hits nobody."""
+        nobody = {"minority": not self.f, "third": self.nodes < 3, "liars": not self.liars}
+        sections: list[HostSection | FaultSection] = [*self.hosts, *self.faults]
+        for role in [s.nodes for s in sections] + [fault.others for fault in self.faults]:
+            if isinstance(role, str) and nobody.get(role, False):
+                text = f"its hosts or faults hit {role!r}, which is nobody here"
+                raise ValueError(f"{text}: give more nodes or liars, or name numbers")
+        for attack in self.attacks:
+            if not (attack.nodes or self.f):
+                text = f"nobody would play the attack {attack.name}: {self.nodes} electors bear no"
+                raise ValueError(f"{text} liar; give 4 nodes or more, or name who lies anyway")
+        lying = [n for attack in self.attacks for n in attack.nodes or self.last]
+        if bad := sorted({n for n in lying if lying.count(n) > 1}):
+            raise ValueError(f"nodes {bad} have two attacks each: give one")
         return self
 
 

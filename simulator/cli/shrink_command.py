@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from node.cli.shared import parse_overrides, print_json
@@ -62,7 +63,7 @@ def _shrink(
         try:
             return shrink(scenario, seed, still_fails, runs_max=runs, on_smaller=on_smaller), False
         except KeyboardInterrupt:
-            return best, True
+            return replace(best, runs=done), True
 
 
 def _tell(found: Shrunk, invariant: str, as_json: bool, out: Path | None) -> None:

@@ -59,13 +59,35 @@ def test_the_library_has_what_users_look_for() -> None:
         ('kind = "link"', "needs the table link"),
         ('kind = "churn"', "needs every_s"),
         ('kind = "late"\nnodes = "leader"', "give numbers"),
-        ('kind = "crash"\nnodes = [9]', "there are nodes 0 to 4"),
-        ('kind = "cut"\nothers = [9]', "there are nodes 0 to 4"),
+        ('kind = "crash"\nnodes = [9]', "name \\[9\\], but there are only nodes 0 to 4: give more"),
+        ('kind = "cut"\nothers = [9]', "only nodes 0 to 4"),
+        ('kind = "crash"\nround = 1\nphase = "frob"', "phase = 'frob'"),
+        ('kind = "crash"\nnodes = "liars"', "'liars', which is nobody here"),
+        ('kind = "crash"\nnodes = "minority"\n[[attacks]]\nname="nan"\nnodes=[7]', "0 to 4: give"),
     ],
 )
 def test_a_fault_that_means_nothing_is_refused(tmp_path: Path, table: str, says: str) -> None:
     path = tmp_path / "bad.toml"
     path.write_text(f"[[faults]]\n{table}\n")
+    with pytest.raises(ConfigError, match=says):
+        load_scenario(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('nodes = 3\n[[attacks]]\nname = "nan"', "nobody would play the attack nan"),
+        (
+            'nodes = 3\n[[faults]]\nkind = "crash"\nnodes = "minority"',
+            "'minority', which is",
+        ),
+        ('nodes = 2\n[[hosts]]\nnodes = "third"', "'third', which is nobody"),
+        ('[[attacks]]\nname="nan"\n[[attacks]]\nname="inf"\nnodes=[4]', "\\[4\\] have two attacks"),
+    ],
+)
+def test_a_scenario_that_would_hit_nobody_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
     with pytest.raises(ConfigError, match=says):
         load_scenario(str(path))
 
