@@ -24,10 +24,15 @@ from simulator.host.compute import SimCompute, cost_of
 from simulator.host.signer import KeyedSigner, verify
 from simulator.host.store import SimStore
 from simulator.hub import Hub
-from simulator.scenario import HostSection, Scenario
+from simulator.scenario import HostSection, Scenario, toml_value
 from simulator.seeds import rng
 from simulator.wire.links import LinkModel
 from simulator.wire.network import SimNetwork
+
+BOOTSTRAPS = 3
+"""The first nodes, which all others are told to join: one may be late, or behind a NAT."""
+NO_FOLDER = Path("/dev/null")
+"""Below it nothing can be written: what a simulated node keeps is in its ``SimStore``."""
 
 
 class Killed(Exception):
@@ -151,7 +156,7 @@ class World:
             honest = [i for i in range(s.nodes) if i not in s.liars]
             return honest[len(honest) - s.nodes // 3 :]
         if nodes == "minority":
-            return list(range(s.nodes - s.f, s.nodes))
+            return list(s.last)
         if nodes == "liars":
             return sorted(s.liars)
         assert nodes == "all", nodes
@@ -200,15 +205,14 @@ class World:
         """Start a node, or start it again on what its disk holds."""
         node = self.nodes[index]
         host = self.network.start(node.peer)
-        first = self.nodes[0].peer if index else self.nodes[1 % len(self.nodes)].peer
-        known = first != node.peer and self.network.is_known(first)
-        join = (f"{self.network.address(first)}/p2p/{first}",) if known else ()
+        others = [n.peer for n in self.nodes[:BOOTSTRAPS] if n.index != index]
+        join = tuple(f"{self.network.address(peer)}/p2p/{peer}" for peer in others)
         ports = Ports(
             host.transport, host.discovery, node.store.open(node.peer), node.compute, node.clock
         )
         jobs = (self.job[0],) if self.job else ()
         node.daemon = Daemon(
-            NodeConfig(data=Path(node.name), join=join, jobs=jobs, limits=self.limits),
+            NodeConfig(data=NO_FOLDER / node.name, join=join, jobs=jobs, limits=self.limits),
             node.signer,
             ports,
             node.behaviour,
@@ -231,7 +235,7 @@ class World:
         try:
             await daemon.run()
         except* Killed:
-            await self._gone(node)
+            await self._gone(node, "crash")
         except* Exception as group:
             self.hub.event(self.now(), node.index, "daemon_failed", {"error": first_of(group)})
             raise
@@ -261,15 +265,16 @@ class World:
         node = self.nodes[index]
         if node.task is None or node.daemon is None:
             return
+        stopped = node.task.done()  # by itself: it was asked to
         node.task.cancel()
         with suppress(asyncio.CancelledError):
             await asyncio.wait([node.task])
         if node.daemon is not None:
-            await self._gone(node)
+            await self._gone(node, "stop" if stopped else "crash")
 
-    async def _gone(self, node: SimNode) -> None:
+    async def _gone(self, node: SimNode, how: str) -> None:
         node.daemon = None
-        self.hub.life(self.now(), node.index, "crash")
+        self.hub.life(self.now(), node.index, how)
         node.store.crash(rng(self.seed, "disk", node.index, node.store.lives))
         await self.network.crash(node.peer)
 
@@ -290,7 +295,8 @@ class World:
             **job,
         }
         return "\n".join(
-            f"[{name}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in table.items())
+            f"[{name}]\n"
+            + "".join(f"{key} = {toml_value(value)}\n" for key, value in table.items())
             for name, table in tables.items()
         )
 
@@ -305,15 +311,3 @@ class World:
                 self.job = self.job or (job, text)
         assert self.job is not None, "nobody runs"
         return self.job[0]
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_toml, value))}]"
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + "}"
-    return repr(value)

@@ -86,10 +86,10 @@ class SimNetwork:
         """Give a host its access line and its NAT, before its first start.
 
         Raises:
-            ValueError: It was started before.
+            ValueError: It was started, or its address was given away, before.
         """
         if peer in self._numbers:
-            raise ValueError(f"{peer} was started: set its host before that")
+            raise ValueError(f"{peer} is in use: set its host before that")
         self._lines[peer] = line(section.up_bytes_per_s), line(section.down_bytes_per_s)
         if section.nat != "open":
             self._nats[peer] = section.nat
@@ -116,13 +116,9 @@ class SimNetwork:
             await self.crash(peer)
 
     def address(self, peer: PeerId) -> str:
-        """The multiaddr of a host that was started at some time."""
-        number = self._numbers[peer]
+        """The multiaddr of a host, the same over all its lives."""
+        number = self._numbers.setdefault(peer, len(self._numbers))
         return f"/ip4/10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}/tcp/4001"
-
-    def is_known(self, peer: PeerId) -> bool:
-        """Was this host ever started?"""
-        return peer in self._numbers
 
     def unix_s(self) -> float:
         """True absolute time, in seconds; hosts' own clocks may differ."""
