@@ -67,6 +67,12 @@ class FaultPlayer:
         world = self._world
         return {n for f in world.scenario.faults if f.kind == "late" for n in world.who(f.nodes)}
 
+    @property
+    def missed(self) -> list[str]:
+        """Faults that did not come: the job was over first, or nobody stood in their step."""
+        idle = (p for p in self._plays if not p.what or (p.dying and not p.died))
+        return [f"a fault that never came: {_asked(p.fault)}" for p in idle]
+
     async def run(self) -> None:
         """Until every fault has ended; then all is healed."""
         if not self._plays:
@@ -238,3 +244,12 @@ def _words(play: _Play) -> str:
     if play.dying or fault.at_once:
         text += f" {'at' if fault.at_once else 'in'} {fault.phase} of round {fault.round}"
     return text
+
+
+def _asked(fault: FaultSection) -> str:
+    """A fault as its scenario asks for it."""
+    who = fault.nodes if isinstance(fault.nodes, str) else f"nodes {list(fault.nodes)}"
+    if fault.round is None:
+        return f"{fault.kind} of {who} at {fault.at_s or 0.0:g} s"
+    step = f"{fault.phase} of " if fault.phase else ""
+    return f"{fault.kind} of {who} in {step}round {fault.round}"

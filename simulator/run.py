@@ -1,20 +1,25 @@
 """Runs one scenario from one seed: faults, then healing, under invariants all the time."""
 
 import asyncio
+import math
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TextIO
 
 from node.errors import ConfigError
-from node.jobs.manifest import parse_manifest
+from node.jobs.manifest import JobManifest, parse_manifest
+from node.jobs.work import geometry
+from node.ledger.electorate import Electorate
+from node.types import JobId
 from simulator.faults import FaultPlayer, is_done
 from simulator.guard import guard
+from simulator.host.compute import SimCompute
 from simulator.hub import Hub, Watcher
 from simulator.invariants import Invariants, Violation
-from simulator.loop import Deadlock, run
+from simulator.loop import run
 from simulator.memo import shared_results
 from simulator.scenario import Scenario
 from simulator.seeds import rng
@@ -23,6 +28,8 @@ from simulator.world import SimNode, World
 
 POLL_S = 0.1
 """Virtual pause between two looks at whether a run is over."""
+HIGHER_IS_BETTER = ("accuracy", "psnr")
+"""What the names of such metrics begin with; of all others less is better."""
 
 
 @dataclass
@@ -40,11 +47,14 @@ class Outcome:
     events: int = 0
     trace_digest: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Worst of each metric over the honest nodes."""
+    """Worst of each metric over the honest nodes (``HIGHER_IS_BETTER``); not a number is worst."""
     bans: Mapping[str, str] = field(default_factory=dict)
     """Node -> reason."""
     recovery_virtual_s: float | None = None
     """From the end of the last fault until every honest node has a new round."""
+    not_shown: Sequence[str] = ()
+    """What a reader might take as shown, and is not: faults that never came, promises that the
+    rule or the replicas do not give."""
 
 
 def run_scenario(
@@ -92,7 +102,7 @@ async def _run(
 ) -> None:
     hub = Hub()
     world = World(scenario, seed, hub)
-    parse_manifest(world.manifest(), {})
+    await check_job(parse_manifest(world.manifest(), {}), world)
     trace = Trace({node.peer: node.name for node in world.nodes}, out)
     invariants = Invariants(world)
     outcome.violations = invariants.violations
@@ -114,7 +124,13 @@ async def _run(
         invariants.finish(world.now())
         outcome.virtual_s = world.now()
         outcome.recovery_virtual_s = invariants.recovery_virtual_s
-        outcome.metrics = _worst_metrics(world)
+        outcome.bans = invariants.bans
+        outcome.not_shown = (*player.missed, *invariants.not_promised)
+        outcome.metrics = worst_metrics(
+            runner.progress.metrics
+            for node in world.honest
+            for runner in (node.daemon.runners if node.daemon else ())
+        )
         outcome.rounds = min(
             (r.head.round for n in world.honest if n.daemon for r in n.daemon.runners), default=0
         )
@@ -132,13 +148,26 @@ def _has_failed(node: SimNode) -> bool:
     return bool(jobs) and jobs[0].state == "failed"
 
 
-def _worst_metrics(world: World) -> dict[str, float]:
+async def check_job(manifest: JobManifest, world: World) -> None:
+    """Refuse what every node would refuse, before any runs.
+
+    Raises:
+        ConfigError: no such workload, rule or codec, or settings that the workload refuses.
+    """
+    job = manifest.job
+    worker = await SimCompute().start_worker(job.workload, manifest.workload, job.seed)
+    electors = world.nodes[: world.scenario.nodes]
+    electorate = Electorate.of(node.signer.public_key for node in electors)
+    geometry(JobId(b""), manifest, worker.shapes, electorate)
+    await worker.close()
+
+
+def worst_metrics(nodes: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Of each metric the worst value that a node has."""
     worst: dict[str, float] = {}
-    for node in world.honest:
-        for runner in node.daemon.runners if node.daemon else ():
-            for name, value in runner.progress.metrics.items():
-                worst[name] = max(worst.get(name, value), value)
+    for metrics in nodes:
+        for name, value in metrics.items():
+            pick = min if name.startswith(HIGHER_IS_BETTER) else max
+            other = worst.get(name, value)
+            worst[name] = math.nan if math.isnan(value + other) else pick(value, other)
     return worst
-
-
-__all__ = ["Deadlock", "Outcome", "run_scenario"]

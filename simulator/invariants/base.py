@@ -1,6 +1,6 @@
 """What all checks share: the facts of the run, and how a violation is told."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -138,6 +138,10 @@ class Check(Watcher):
 
     def finish(self, at_s: float) -> None:
         """The run is over."""
+
+    def not_promised(self) -> Sequence[str]:
+        """What was not checked, since nobody promises it, in sentences."""
+        return ()
 
     def fail(self, at_s: float, text: str, name: str = "") -> None:
         """Report a violation."""

@@ -102,6 +102,7 @@ class Progress(Check):
             if expect.loss_max is not None and loss is not None and not loss <= expect.loss_max:
                 self.fail(at_s, f"{node.name} ends at loss {loss:.4g} > {expect.loss_max}", "loss")
             if node.index in self._waiting and not self._is_done(node.index):
+                self.recovery_s = None
                 since = at_s - (self._fault_s or 0.0)
                 if since > self._limit_s:
                     text = f"{node.name} has no new round {since:.1f} s after the last fault"

@@ -4,14 +4,21 @@ A rule is (f, kappa)-robust if, for every set S of m - f rows,
 ``|F - mean_S|^2 <= kappa * mean_{i in S} |x_i - mean_S|^2`` (Allouah et al. 2023,
 arXiv:2302.01772, Definition 2; kappa of the rules in its Table 1 and appendix). With more than
 m - f honest rows the same holds for all of them: average over their subsets, by Jensen.
+
+That is the rule's promise, kept by reducers: r equal answers are certain for r >= f + 1. With fewer
+(``replicas``), liars alone may reduce a part, and then nothing is promised for its round. Rounds
+for which there is no promise are counted, and told with the reason.
 """
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from node.errors import Malformed
+from node.exchange.reduction import reducer_orders
+from node.ledger.electorate import Electorate
 from node.wire.messages import Decision
 from simulator.invariants.base import Check, Facts, Moved
 from simulator.invariants.state import decoded
@@ -37,7 +44,7 @@ KAPPA: Mapping[str, Callable[[int, int], float]] = {
     "centered_clip": lambda f, m: 4 * _half(f, m) ** 2,
     "mean": lambda f, m: 0.0,
 }
-"""Rule -> kappa(f, m rows). A rule that is missing here is only held to be finite."""
+"""Rule -> kappa(f, m rows)."""
 INSIDE = ("trimmed_mean", "median")
 """Rules that never leave the honest range of a coordinate."""
 CODEC_ERROR: Mapping[str, float] = {"fp32": 1e-6, "fp16": 2.0**-10, "int8": 1 / 250}
@@ -52,6 +59,16 @@ class Aggregate(Check):
     def __init__(self, facts: Facts) -> None:
         super().__init__(facts)
         self._checked: set[int] = set()
+        self._without: Counter[str] = Counter()
+        """Why there was no promise -> in how many rounds."""
+
+    def not_promised(self) -> Sequence[str]:
+        """Rounds without a promise."""
+        rounds = len(self._checked)
+        return [
+            f"{self.name} in {count} of {rounds} rounds: {why}"
+            for why, count in sorted(self._without.items())
+        ]
 
     def moved(self, moved: Moved) -> None:
         """Compare a round's results with the honest rows in its plan."""
@@ -61,7 +78,11 @@ class Aggregate(Check):
             return
         self._checked.add(decision.round)
         rows = self._honest_rows(decision, applied)
-        if rows is None or not len(rows):
+        if rows is None:
+            self._without["not checked: an honest row was lost by a crash"] += 1
+            return
+        if why := self._no_promise(decision, applied, len(rows)):
+            self._without[f"not promised: {why}"] += 1
             return
         try:
             aggregate = decoded(applied)
@@ -84,14 +105,33 @@ class Aggregate(Check):
             rows.append(np.concatenate([g.codec.decode(data, size) for data, size in pairs]))
         return np.array(rows, np.float64)
 
+    def _no_promise(self, decision: Decision, applied: Applied, honest: int) -> str:
+        """Why the aggregate may be anything; empty: it is bounded."""
+        m, f, r = len(decision.plan), applied.g.f, applied.g.rules.replicas
+        if decision.rule not in KAPPA:
+            return f"no bound of the rule {decision.rule} is known"
+        if m - honest > f:
+            return f"{m - honest} contributors lie, f = {f}"
+        if m <= 2 * f:
+            return f"{m} rows are too few for f = {f}"
+        if decision.rule == "mean" and honest < m:
+            return "the mean bears no liar"
+        if r <= f and self._liars_reduce(decision, applied, r):
+            return f"r <= f: liars alone reduced a part (r = {r} replicas, f = {f})"
+        return ""
+
+    def _liars_reduce(self, decision: Decision, applied: Applied, r: int) -> bool:
+        """Is there a part whose first ``r`` reducers all lie?"""
+        facts = self.facts
+        orders = reducer_orders(decision.prev, Electorate.of(facts.keys), len(applied.results))
+        lies = [not facts.is_honest(node.index) for node in facts.electors]
+        return any(all(lies[e] for e in order[:r]) for order in orders)
+
     def _check(
         self, at_s: float, decision: Decision, applied: Applied, rows: "Vector", found: "Vector"
     ) -> None:
         m, f = len(decision.plan), applied.g.f
-        lying = m - len(rows)
-        kappa = KAPPA.get(decision.rule)
-        if kappa is None or lying > f or m <= 2 * f or (decision.rule == "mean" and lying):
-            return
+        lying, kappa = m - len(rows), KAPPA[decision.rule]
         codec = applied.g.result_codec
         room = _codec_room(found, applied, CODEC_ERROR.get(codec.name, 0.01), codec.align)
         room += 1e-5 * np.abs(rows).max(axis=0)

@@ -1,6 +1,6 @@
 """Runs all checks: opens messages once, finds out when heads move, collects violations."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
@@ -58,6 +58,23 @@ class Invariants(Watcher):
     def recovery_virtual_s(self) -> float | None:
         """From the end of the last fault until every honest node had a new round."""
         return self._progress.recovery_s
+
+    @property
+    def bans(self) -> Mapping[str, str]:
+        """Node -> since which decision it is banned."""
+        facts = self._facts
+        names = {node.signer.public_key: node.name for node in facts.electors}
+        certified = (facts.decisions[id_] for id_ in facts.chain.values() if id_ in facts.decisions)
+        return {
+            names.get(key, key.hex()): f"by the decision of round {decision.round}"
+            for decision in sorted(certified, key=lambda d: -d.round)
+            for key in decision.bans
+        }
+
+    @property
+    def not_promised(self) -> Iterable[str]:
+        """What the checks did not check, and why."""
+        return [text for check in self._checks for text in check.not_promised()]
 
     def _report(self, violation: Violation) -> None:
         if len(self.violations) < VIOLATIONS_MAX:

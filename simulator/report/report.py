@@ -40,6 +40,7 @@ def outcome_json(outcome: Outcome) -> Report:
         "metrics": {name: _finite(value) for name, value in sorted(outcome.metrics.items())},
         "bans": dict(sorted(outcome.bans.items())),
         "recovery_virtual_s": outcome.recovery_virtual_s,
+        "not_shown": list(outcome.not_shown),
     }
 
 

@@ -41,6 +41,7 @@ def summary(report: Report) -> list[str]:
         lines.append(f"worst at an honest node: {', '.join(shown)}")
     if report["recovery_virtual_s"] is not None:
         lines.append(f"recovered {report['recovery_virtual_s']:.1f} virtual s after the last fault")
+    lines += [f"not shown: {text}" for text in report["not_shown"]]
     for node in report["nodes"]:
         if node["refused"]:
             role = node["attack"] or "honest"
@@ -63,6 +64,7 @@ def to_markdown(report: Report) -> str:
         f"# {report['scenario']}, seed {report['seed']}",
         f"**{verdict(report)}** {report['about']}",
         _violations(report),
+        _not_shown(report),
         f"Replay: `{report['replay']}`",
         "## What happened",
         _facts(report),
@@ -85,6 +87,11 @@ def _violations(report: Report) -> str:
         if "Traceback" in violation["text"]:
             lines += ["", "```", violation["text"].strip(), "```"]
     return "\n".join(["## Violations", "", *lines]) if lines else ""
+
+
+def _not_shown(report: Report) -> str:
+    lines = [f"- {text}" for text in report["not_shown"]]
+    return "\n".join(["## Not shown", "", *lines]) if lines else ""
 
 
 def _violation(violation: Report) -> str:

@@ -143,7 +143,11 @@ def test_what_the_rule_bears_ruins_the_mean(name: str, scale: float) -> None:
 
 def test_a_part_that_only_a_liar_reduces_is_his() -> None:
     outcome = run_scenario(two_of_seven("collude", 10, "centered_clip", replicas=1), 1)
-    assert "aggregate" in {violation.invariant for violation in outcome.violations}
+    sure = run_scenario(two_of_seven("collude", 10, "centered_clip", replicas=3), 1)
+    assert outcome.metrics["error"] > 2 * sure.metrics["error"]
+    assert any("not promised: r <= f" in text for text in outcome.not_shown)
+    assert outcome.violations == sure.violations == []
+    assert sure.not_shown == ()
 
 
 @pytest.mark.parametrize("name", ["wrong_weights", "wrong_gram", "collude"])

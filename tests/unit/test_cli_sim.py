@@ -129,7 +129,7 @@ def test_a_run_writes_a_report_and_ends_with_one_json_object(
     result = json.loads(shown.out)
     assert set(result) == {
         "scenario", "seed", "ok", "violations", "rounds", "virtual_s", "wall_s", "events",
-        "trace_digest", "metrics", "bans", "recovery_virtual_s",
+        "trace_digest", "metrics", "bans", "recovery_virtual_s", "not_shown",
     }  # fmt: skip
     assert (result["ok"], result["rounds"], result["seed"]) == (True, 2, 3)
     assert result["events"] == len(Path("trace.txt").read_text().splitlines())
@@ -190,18 +190,18 @@ def test_the_scenarios_are_listed_each_with_a_sentence(
     assert all(entry["about"].endswith(".") for entry in listed)
 
 
-def test_a_job_that_cannot_start_ends_the_run_at_once_and_says_why(
+def test_a_job_that_fails_at_every_node_ends_the_run_and_says_why(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["run", "calm", "--set", "job.workload_name=frob", "--json", "--no-plots"]
+    words = ["run", "calm", "--set", "hosts=[{disk_bytes=3000}]", "--json", "--no-plots"]
     artel("sim", *words, code=1, monkeypatch=monkeypatch)
     result = json.loads(capsys.readouterr().out)
-    assert result["virtual_s"] < 10
+    assert result["virtual_s"] < 20
     report = json.loads((here / "out/sim/calm-0/report.json").read_text())
     assert {failure["node"] for failure in report["job_failures"]} == {
         f"node-{n}" for n in range(5)
     }
-    assert all("no workload 'frob'" in f["reason"] for f in report["job_failures"])
+    assert all("No space left" in f["reason"] for f in report["job_failures"])
 
 
 def test_a_swarm_shows_and_keeps_every_seed_and_how_to_replay_a_failure(
@@ -257,7 +257,7 @@ def two_ends(*_cases: object, jobs: int, minutes: float | None) -> Generator[Res
 def test_a_failure_is_shrunk_to_a_file_that_still_fails(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--scenario", "calm", "--set", "job.workload_name=frob", "--set", "followers=1"]
+    words = ["--scenario", "calm", "--set", "expect.loss_max=1e-9", "--set", "followers=1"]
     words += ["--runs", "25", "--out", "small.toml", "--json"]
     artel("sim", "shrink", "--seed", "0", *words, monkeypatch=monkeypatch)
     result = json.loads(capsys.readouterr().out)
