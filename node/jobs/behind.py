@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from node.identity import public_key_of
+from node.jobs.courier import ASK_S_MAX
 from node.jobs.round_flow import RoundFlow
 from node.jobs.sync import Catcher
 from node.ledger.chain import Head
@@ -45,7 +46,9 @@ class Behind:
             if self._claim is None:
                 continue
             head = self.head()
-            peer, certificates = await catcher.first_proof(head, [self._claim[1], *others])
+            peer, certificates = await catcher.first_proof(
+                head, [self._claim[1], *others], late_s=ASK_S_MAX
+            )
             self._claim = None
             index = head.electorate.index(public_key_of(peer)) if peer else None
             if certificates and index is not None:

@@ -5,8 +5,9 @@ to the certified root. docs/protocol.md, "Catching up".
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from node.errors import Malformed, PeerError, Unavailable
 from node.identity import Verifier
@@ -35,6 +36,10 @@ SOURCES_MAX = 4
 """Peers from which one state is fetched at the same time."""
 HEADER_CHUNK_BYTES_MAX = 4 << 20
 IDLE_S_MAX = 10.0
+LATE_S = 0.5
+"""How long the others are waited for after the first answer: the mute hold nobody up."""
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -50,36 +55,40 @@ class Catcher:
 
     async def certificates(self, head: Head, peer: PeerId) -> list[Certificate]:
         """Certificates after ``head`` that ``peer`` has and that verify; at most one reply's."""
+        return await self._certificates(head, peer) or []
+
+    async def _certificates(self, head: Head, peer: PeerId) -> list[Certificate] | None:
+        """The same; None: it gives no answer, or a bad one."""
         request = ChainRequest(head.job, head.round + 1, CHAIN_CERTIFICATES_MAX)
         reply = await self.courier.ask(
             peer, CHAIN_METHOD, encode_chain_request(request), CHAIN_REPLY_BYTES_MAX
         )
+        if reply is None:
+            return None
         good: list[Certificate] = []
         try:
-            for certificate in decode_chain(reply or b""):
+            for certificate in decode_chain(reply):
                 head, _ = verify_next(head, certificate, self.verify)
                 good.append(certificate)
         except PeerError as error:
             self.on_blame(peer, error)
+            return good or None
         return good
 
     async def first_proof(
-        self, head: Head, peers: Sequence[PeerId]
+        self, head: Head, peers: Sequence[PeerId], late_s: float = LATE_S
     ) -> tuple[PeerId | None, list[Certificate]]:
-        """Certificates after ``head`` from whichever of ``peers`` gives some first."""
-        asked = list(dict.fromkeys(peers))
-        tasks = [asyncio.ensure_future(self.certificates(head, peer)) for peer in asked]
-        try:
-            waiting = set(tasks)
-            while waiting:
-                _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                for peer, task in zip(asked, tasks, strict=True):
-                    if task.done() and task.result():
-                        return peer, task.result()
-            return None, []
-        finally:
-            for task in tasks:
-                task.cancel()
+        """Certificates after ``head`` from whichever of ``peers`` gives some first.
+
+        Args:
+            head: where we stand.
+            peers: who is asked.
+            late_s: after the first that knows nothing new, the others are waited for this long.
+        """
+        answers = await _ask_all(
+            peers, lambda peer: self._certificates(head, peer), late_s, is_enough=bool
+        )
+        return next(((peer, found) for peer, found in answers if found), (None, []))
 
     async def forward(self, head: Head, peers: Sequence[PeerId]) -> tuple[Head, Decision | None]:
         """Advance ``head`` as far as the first of ``peers`` that knows more can prove.
@@ -135,26 +144,23 @@ class Catcher:
     ) -> tuple[list[Digest], list[PeerId]]:
         count = chunk_count(g.shapes, momentum=bool(g.momentum))
         request = encode_state_request(StateRequest(g.job, state_root, ()))
-        asked = list(dict.fromkeys(peers))
         limit = count * (DIGEST_BYTES + 8) + 64
-        replies = await asyncio.gather(
-            *(self.courier.ask(peer, STATE_METHOD, request, limit) for peer in asked)
-        )
-        hashes: list[Digest] = []
-        sources: list[PeerId] = []
-        for peer, reply in zip(asked, replies, strict=True):
+
+        async def ask(peer: PeerId) -> list[Digest] | None:
+            reply = await self.courier.ask(peer, STATE_METHOD, request, limit)
             if reply is None:
-                continue
+                return None
             try:
                 found = [Digest(h) for h in decode_state_reply(reply)]
                 if len(found) != count or root(found) != state_root:
                     raise Malformed("these are not the hashes under the state's root")
             except PeerError as error:
                 self.on_blame(peer, error)
-                continue
-            hashes = found
-            sources.append(peer)
-        return hashes, sources[:SOURCES_MAX]
+                return None
+            return found
+
+        answers = await _ask_all(peers, ask, LATE_S)
+        return (answers[0][1] if answers else []), [peer for peer, _ in answers][:SOURCES_MAX]
 
     async def _chunks(
         self,
@@ -184,3 +190,39 @@ class Catcher:
         except (Unavailable, PeerError):
             return False
         return not pending
+
+
+async def _ask_all(
+    peers: Sequence[PeerId],
+    ask: Callable[[PeerId], Coroutine[None, None, T | None]],
+    late_s: float,
+    is_enough: Callable[[T], bool] = lambda answer: False,
+) -> list[tuple[PeerId, T]]:
+    """Ask all at once; the answers of those that were in time, in the order of ``peers``.
+
+    Args:
+        peers: who is asked, each once.
+        ask: one checked answer; None: there is no good one.
+        late_s: after the first answer, the others are waited for this long.
+        is_enough: is one such answer all that is wanted?
+    """
+    loop = asyncio.get_running_loop()
+    tasks = {peer: loop.create_task(ask(peer)) for peer in dict.fromkeys(peers)}
+    waiting = set(tasks.values())
+    late_at: float | None = None
+    try:
+        while waiting:
+            left_s = None if late_at is None else max(0.0, late_at - loop.time())
+            done, waiting = await asyncio.wait(
+                waiting, timeout=left_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            given = {peer: task.result() for peer, task in tasks.items() if task.done()}
+            answers = [(peer, found) for peer, found in given.items() if found is not None]
+            if not waiting or not done or any(is_enough(found) for _, found in answers):
+                return answers
+            if answers and late_at is None:
+                late_at = loop.time() + late_s
+        return []
+    finally:
+        for task in tasks.values():
+            task.cancel()
