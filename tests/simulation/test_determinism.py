@@ -13,7 +13,7 @@ import pytest
 from simulator.scenario import scenario_names
 
 SEED = 3
-# Short runs: every kind of message is in two rounds. Faults of later rounds come in whole runs only.
+# Short runs: every kind of message is in two rounds. Later faults come in whole runs only.
 WHOLE = "ARTEL_SIM_WHOLE" in os.environ
 SHORT = {} if WHOLE else {"rounds": "2", "limit_s": "30", "heal_s": "5"}
 # One process runs all scenarios, since imports cost more than most of them. The second runs them in
