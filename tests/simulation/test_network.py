@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from node.adapters.mux_transport import MuxTransport, Streams
 from node.errors import Unavailable
 from node.types import PeerId
 from simulator.hub import Watcher
@@ -298,3 +299,43 @@ async def test_an_aborted_host_sends_nothing_more_and_its_peers_learn_of_it(fram
     assert ended == [A]
     assert a.transport.connected() == []
     await network.close()
+
+
+class _Stream(asyncio.Transport):
+    """A stream whose far end never says a word."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("dials", [True, False])
+async def test_a_stream_whose_handshake_is_cancelled_is_closed(dials: bool) -> None:
+    stream, loop = _Stream(), asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    writer = asyncio.StreamWriter(stream, asyncio.StreamReaderProtocol(reader), reader, loop)
+
+    async def dial(peer: PeerId, addresses: object) -> Streams:
+        return reader, writer
+
+    transport = MuxTransport(A, [], dial)
+    talk = transport.accept(B, reader, writer)
+    if dials:
+        talk.close()
+        talk = transport.call(B, "echo", b"", timeout_s=2.0, reply_bytes_max=1)  # type: ignore[assignment]
+    task = asyncio.create_task(talk)
+    await asyncio.sleep(0.1)
+    assert not stream.closed
+    task.cancel()
+    await transport.close()
+    await asyncio.wait([task])
+    assert stream.closed
