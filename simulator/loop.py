@@ -9,7 +9,7 @@ import gc
 import heapq
 import itertools
 from collections.abc import Callable, Coroutine
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -43,6 +43,44 @@ class NumberedTask(asyncio.Task[Any]):
         return self._number
 
 
+class Callback:
+    """What ``asyncio.Handle`` and ``TimerHandle`` are, without what nobody asks for here."""
+
+    __slots__ = ("_loop", "_when", "args", "callback", "context", "stopped")
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        context: Context | None,
+        loop: "VirtualTimeLoop",
+        when: float = -1.0,
+    ) -> None:
+        self.callback = callback
+        self.args = args
+        self.context = copy_context() if context is None else context
+        self.stopped = False
+        self._loop = loop
+        self._when = when
+        """A timer's virtual time, while it waits; below 0: not a timer, or no more."""
+
+    def cancel(self) -> None:
+        """Do not call back."""
+        if not self.stopped:
+            self.stopped = True
+            self.callback, self.args = _nothing, ()  # what they hold may be large
+            if self._when >= 0.0:
+                self._loop.timers_cancelled += 1
+
+    def cancelled(self) -> bool:
+        """Was it cancelled?"""
+        return self.stopped
+
+    def when(self) -> float:
+        """A timer's virtual time."""
+        return self._when
+
+
 class VirtualTimeLoop(asyncio.BaseEventLoop):
     """The simulator's event loop. ``loop.time()`` starts at 0.0 seconds.
 
@@ -61,9 +99,10 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         self._now = 0.0
         self._tie_rng = tie_rng
         self._numbers = itertools.count(1)
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers: list[tuple[float, int, Callback]] = []
         """A heap: by time, then first come, first served."""
-        self._timers_cancelled = 0
+        self.timers_cancelled = 0
+        """Of them, cancelled ones that still lie in the heap."""
         self.failures: list[BaseException] = []
         """Exceptions that nobody awaited, in order; ``run`` raises the first."""
         self.set_exception_handler(self._keep_failure)
@@ -77,22 +116,30 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
 
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.Handle:
+    ) -> Callback:
         """Call back in the next turn."""
         self._check_closed()
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = Callback(callback, args, context, self)
         self._ready.append(handle)
         return handle
 
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
+    """The same: there are no other threads."""
+
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
-    ) -> asyncio.TimerHandle:
+    ) -> Callback:
         """Call back at a virtual time."""
         self._check_closed()
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
-        timer._scheduled = True  # type: ignore[attr-defined]
+        timer = Callback(callback, args, context, self, max(0.0, when))
         heapq.heappush(self._timers, (when, next(self._numbers), timer))
         return timer
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> Callback:
+        """Call back after virtual seconds."""
+        return self.call_at(self._now + delay, callback, *args, context=context)
 
     def create_task(  # type: ignore[override]
         self, coro: Coroutine[Any, Any, T], *, name: Any = None, context: Context | None = None
@@ -104,41 +151,41 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         asyncio.Task.__init__(task, coro, loop=self, name=name, context=context)
         return task
 
-    def _timer_handle_cancelled(self, handle: Any) -> None:
-        if handle._scheduled:
-            self._timers_cancelled += 1
-
     def _run_once(self) -> None:
-        """One turn: what is ready now; if nothing is, time moves to the next timer."""
-        timers, ready = self._timers, self._ready
-        if self._timers_cancelled > max(CANCELLED_TIMERS_MAX, len(timers) // 2):
-            timers[:] = [entry for entry in timers if not entry[2].cancelled()]
-            heapq.heapify(timers)
-            self._timers_cancelled = 0
-        while timers and timers[0][2].cancelled():
-            heapq.heappop(timers)
-            self._timers_cancelled -= 1
-        if not ready and not self._stopping:
-            if not timers:
-                self._raise_deadlock()
-            self._now = max(self._now, timers[0][0])
-        self._shuffle_ties()
-        due = self._now + CLOCK_RESOLUTION_S
-        while timers and timers[0][0] < due:
-            timer: Any = heapq.heappop(timers)[2]
-            timer._scheduled = False
-            self._timers_cancelled -= timer.cancelled()
-            ready.append(timer)
-        for _ in range(len(ready)):
-            handle = ready.popleft()
-            if not handle._cancelled:
-                try:  # as Handle._run
-                    handle._context.run(handle._callback, *handle._args)
-                except (SystemExit, KeyboardInterrupt):
-                    raise
-                except BaseException as error:
-                    text = f"exception in callback {handle!r}"
-                    self.call_exception_handler({"message": text, "exception": error})
+        """Turns until the loop is stopped: what is ready; if nothing is, time moves on."""
+        timers, ready, shuffles = self._timers, self._ready, self._tie_rng is not None
+        while True:
+            if self.timers_cancelled > max(CANCELLED_TIMERS_MAX, len(timers) // 2):
+                timers[:] = [entry for entry in timers if not entry[2].stopped]
+                heapq.heapify(timers)
+                self.timers_cancelled = 0
+            while timers and timers[0][2].stopped:
+                heapq.heappop(timers)
+                self.timers_cancelled -= 1
+            if not ready and not self._stopping:
+                if not timers:
+                    self._raise_deadlock()
+                self._now = max(self._now, timers[0][0])
+            if shuffles:
+                self._shuffle_ties()
+            due = self._now + CLOCK_RESOLUTION_S
+            while timers and timers[0][0] < due:
+                timer = heapq.heappop(timers)[2]
+                timer._when = -1.0
+                self.timers_cancelled -= timer.stopped
+                ready.append(timer)
+            for _ in range(len(ready)):
+                handle = ready.popleft()
+                if not handle.stopped:
+                    try:
+                        handle.context.run(handle.callback, *handle.args)
+                    except (SystemExit, KeyboardInterrupt):
+                        raise
+                    except BaseException as error:
+                        text = f"exception in callback {handle.callback!r}"
+                        self.call_exception_handler({"message": text, "exception": error})
+            if self._stopping:
+                return
 
     def run_in_executor(  # type: ignore[override]
         self, executor: Any, func: Any, *args: Any
@@ -190,6 +237,10 @@ def run(main: Coroutine[Any, Any, T], *, tie_rng: np.random.Generator | None = N
     if loop.failures:
         raise loop.failures[0]
     return result
+
+
+def _nothing() -> None:
+    """In place of what a cancelled handle would have called."""
 
 
 def _where(task: "asyncio.Task[Any]") -> str:

@@ -154,7 +154,9 @@ class Reducing:
             return
         value = core.lists[self._current]
         parts = parts_of(core.orders, core.context.me, core.width(value.wide))
-        if not parts:
+        if not parts or (
+            not expired and len(core.parts) < (len(value.commitments) - 1) * len(parts)
+        ):
             return
         others = [i for e, i in value.commitments if e != core.context.me]
         complete = all((i, p) in core.parts for i in others for p in parts)

@@ -197,6 +197,8 @@ class RoundFlow:
         parts = parts_of(core.orders, self.context.me, core.width(value.wide))
         if not parts:
             return
+        if len(core.parts) < (len(value.commitments) - 1 - electorate.f) * len(parts):
+            return
         others = [id_ for elector, id_ in value.commitments if elector != self.context.me]
         here = sum(all((id_, p) in core.parts for p in parts) for id_ in others)
         if here >= len(others) - electorate.f:

@@ -25,11 +25,11 @@ class Scope(asyncio.TaskGroup):
         """As in TaskGroup."""
         task = super().create_task(coro, name=name, context=context)
         self._ordered[task] = None
-        task.add_done_callback(self._forget)
         return task
 
-    def _forget(self, task: asyncio.Task[Any]) -> None:
-        self._ordered.pop(task, None)
+    def _on_task_done(self, task: asyncio.Task[Any]) -> None:
+        self._ordered.pop(task, None)  # here, and not in a second callback of every task
+        super()._on_task_done(task)
 
     def cancel_all(self) -> None:
         """Cancel what still runs; the group then ends without an error."""

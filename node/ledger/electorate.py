@@ -40,17 +40,17 @@ class Electorate:
     def _index(self) -> dict[bytes, int]:
         return {key: i for i, (key, _) in enumerate(self.keys)}
 
-    @property
+    @cached_property
     def n(self) -> int:
         """Number of electors."""
         return len(self.keys)
 
-    @property
+    @cached_property
     def f(self) -> int:
         """Liars that safety survives: floor((n - 1) / 3)."""
         return (self.n - 1) // 3
 
-    @property
+    @cached_property
     def quorum(self) -> int:
         """Votes that decide: ceil(2n / 3). Two quorums share more than f electors."""
         return -(-2 * self.n // 3)
