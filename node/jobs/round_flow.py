@@ -195,9 +195,8 @@ class RoundFlow:
             return
         value = next(reversed(core.lists.values()))
         parts = parts_of(core.orders, self.context.me, core.width(value.wide))
-        if not parts:
-            return
-        if len(core.parts) < (len(value.commitments) - 1 - electorate.f) * len(parts):
+        fewest = (len(value.commitments) - 1 - electorate.f) * len(parts)
+        if not parts or len(core.parts) < fewest:
             return
         others = [id_ for elector, id_ in value.commitments if elector != self.context.me]
         here = sum(all((id_, p) in core.parts for p in parts) for id_ in others)
