@@ -185,7 +185,9 @@ class Leading:
         than must agree, one such liar would end the view, and be among the first again in the next.
         """
         core = self._core
-        value = core.lists[attempt.list_id]
+        value = core.lists.get(attempt.list_id)
+        if value is None:
+            return  # an attack signed another list in its place, and we refuse it like everybody
         resolution, _ = resolve(
             tuple(e for e, _ in value.commitments),
             attempt.screens,

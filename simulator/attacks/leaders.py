@@ -97,14 +97,13 @@ class skip_leader(Attack):
 
 
 class censor(Attack):
-    """As a leader it never lists its victim, whatever the HAVEs say."""
+    """As a leader it never lists its victim, whatever the HAVEs say, and goes on with that list."""
 
-    def alters(self, round_: int, to: PeerId, kind: str, message: bytes) -> bytes | None:
+    def signs(self, round_: int, kind: str, body: bytes) -> bytes:
         """The list without the victim."""
-        return self.forge(message, self._without) if kind == "list" else message
-
-    def _without(self, signed: Signed) -> bytes:
-        value = decode_list(signed.body, signed.job, signed.round)
+        if kind != "list":
+            return body
+        value = decode_list(body, _NO_JOB, round_)
         friends = set(self.accomplices)
         victim = next((e for e, _ in value.commitments if e not in friends), None)
         kept = tuple(c for c in value.commitments if c[0] != victim)

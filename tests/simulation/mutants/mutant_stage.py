@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from node.jobs.honest import Honest
-from node.types import JobId
-from node.wire.convert import decode_commitment, decode_list, encode_commitment, encode_list
+from node.wire.convert import decode_commitment, encode_commitment
 from simulator.attacks.base import Attack
 from simulator.hub import Watcher
 from simulator.scenario import (
@@ -104,20 +103,3 @@ class HeavyFlip(Liar):
     def behaviour(self) -> Honest:
         """Reversed and heavy."""
         return _HeavyFlip(scale=1.0, seed=0)
-
-
-class _Censor(Attack):
-    def signs(self, round_: int, kind: str, body: bytes) -> bytes:
-        """A list without its first contribution."""
-        if kind != "list":
-            return body
-        value = decode_list(body, JobId(bytes(32)), round_)
-        return encode_list(replace(value, commitments=value.commitments[1:]))
-
-
-class Censor(Liar):
-    """As a leader it leaves somebody out, and signs and believes that list itself."""
-
-    def behaviour(self) -> Honest:
-        """It censors."""
-        return _Censor(scale=1.0, seed=0)

@@ -5,7 +5,6 @@ from contextlib import ExitStack
 import numpy as np
 from mutant_kit import Mutant, swap, swap_function
 from mutant_stage import (
-    Censor,
     ExpectSection,
     FaultSection,
     HeavyFlip,
@@ -137,7 +136,7 @@ MOMENTUM = {"outer": {"lr": 0.7, "momentum": 0.9}}
 
 MATHS = (
     Mutant("censor_accepted", "A list that leaves out a named contribution is accepted.",
-           ("no_censorship",), censor_accepted, stage(rounds=10), (Censor,)),
+           ("no_censorship",), censor_accepted, stage(rounds=10, attack="censor")),
     Mutant("forgets_retransmitted", "A reducer forgets a part that arrives twice.",
            ("rows_reach", "no_false_refusal"), forgets_retransmitted,
            stage(link=LinkSection(latency_s=0.02, duplicate_rate=0.3))),
