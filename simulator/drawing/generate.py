@@ -46,11 +46,11 @@ SCALES: Mapping[str, tuple[float, float]] = {
     "eclipse": (0.5, 4.0),
 }
 """Attack -> range of its scale; the others are drawn with scale 1."""
-ATTACK_WEIGHTS: Mapping[str, float] = {
-    "false_shelf": 5, "bad_signatures": 4, "old_parts": 3, "censor": 3, "equivocate": 2,
+ATTACK_CARDS: Mapping[str, int] = {
+    "false_shelf": 5, "bad_signatures": 4, "censor": 5, "old_parts": 3, "equivocate": 2,
     "malformed": 2, "silent": 2, "inflate_weight": 2,
 }  # fmt: skip
-"""Attack -> weight; 1 for the others: most of them are values in which the rules alone differ."""
+"""Attack -> cards in the deck; 1 for the others: most are values that only rules tell apart."""
 LONG_RATE = 0.15
 """Share of the jobs with three times as many rounds: what is learned over rounds shows late."""
 REDUCER_LIES = frozenset(
@@ -75,7 +75,7 @@ def draw(seed: int) -> Scenario:
     rounds = int(size.integers(5, 21)) * (3 if size.random() < LONG_RATE else 1)
     rounds = min(rounds, max(5, WORK_MAX // nodes**2))
     followers = weighted(size, {0: 5, 1: 3, 2: 2, 3: 1})
-    lies = _attacks(rng(seed, "scenario", "attacks"), nodes)
+    lies = _attacks(rng(seed, "scenario", "attacks"), nodes, DECK[seed % len(DECK)])
     liars = tuple(sorted(n for a in lies for n in a.nodes))
     job = _job(rng(seed, "scenario", "job"), nodes, lies)
     link = _link(rng(seed, "scenario", "link"))
@@ -109,8 +109,17 @@ def draw(seed: int) -> Scenario:
     )
 
 
-def _attacks(draws: np.random.Generator, nodes: int) -> tuple[AttackSection, ...]:
-    """Up to f liars, of one or two kinds."""
+def _deck() -> tuple[str, ...]:
+    """All attacks, shuffled: dealt and not drawn, so that seeds in a row leave none out."""
+    cards = [name for name in sorted(ATTACKS) for _ in range(ATTACK_CARDS.get(name, 1))]
+    return tuple(cards[i] for i in rng(0, "scenario", "deck").permutation(len(cards)))
+
+
+DECK = _deck()
+
+
+def _attacks(draws: np.random.Generator, nodes: int, dealt: str) -> tuple[AttackSection, ...]:
+    """Up to f liars, of one or two kinds: the dealt one, and any."""
     f = (nodes - 1) // 3
     count = int(draws.integers(0, f + 1))
     if not count:
@@ -118,8 +127,7 @@ def _attacks(draws: np.random.Generator, nodes: int) -> tuple[AttackSection, ...
     liars = sorted(int(i) for i in draws.choice(nodes, size=count, replace=False))
     split = int(draws.integers(1, count + 1))
     found = []
-    for part in (liars[:split], liars[split:]):
-        name = weighted(draws, {n: ATTACK_WEIGHTS.get(n, 1.0) for n in sorted(ATTACKS)})
+    for part, name in ((liars[:split], dealt), (liars[split:], one(draws, DECK))):
         scale = log_uniform(draws, *SCALES.get(name, (1.0, 1.0)))
         if part:
             found.append(AttackSection(name=name, nodes=tuple(part), scale=scale))

@@ -8,7 +8,7 @@ import pytest
 from node.exchange.rules import RULES
 from simulator.attacks import ATTACKS
 from simulator.drawing.fault_draws import KINDS
-from simulator.drawing.generate import ATTACK_WEIGHTS, SCALES, draw, to_toml
+from simulator.drawing.generate import ATTACK_CARDS, SCALES, draw, to_toml
 from simulator.scenario import Scenario, load_scenario
 from simulator.shrink import is_fair
 
@@ -61,7 +61,7 @@ def test_everything_is_drawn_sooner_or_later() -> None:
 
 
 def test_scales_are_of_attacks_that_exist() -> None:
-    assert set(SCALES) | set(ATTACK_WEIGHTS) <= set(ATTACKS)
+    assert set(SCALES) | set(ATTACK_CARDS) <= set(ATTACKS)
 
 
 @pytest.mark.parametrize("seed", range(3))
