@@ -12,6 +12,7 @@ from mutant_stage import (
     stage,
 )
 
+from node.errors import Malformed
 from node.exchange import deadlines
 from node.exchange.deadlines import DeadlineEstimator
 from node.exchange.haves import named_by
@@ -61,7 +62,10 @@ def row_unchecked():
         for row in rows:
             bound = list(row.commitment.parts)
             for part, data in row.parts.items():
-                integer = quantise_row(g.codec.decode(data, g.part_sizes[part]))
+                try:
+                    integer = quantise_row(g.codec.decode(data, g.part_sizes[part]))
+                except Malformed:
+                    continue  # still refused
                 place = leaf("update", g.job, round_, row.peer, part, data)
                 bound[part] = type(bound[part])(place, integer.sq_norm, integer.exponent)
             commitment = replace(row.commitment, parts=tuple(bound))
