@@ -3,8 +3,8 @@
 ``python tests/simulation/mutants/hunt.py [--drawn] [--seeds 60] [--only NAME] [--jobs 2] [--json]``
 
 Each mutant is hunted in its own short scenario; with ``--drawn`` in the scenarios that
-``simulator.drawing`` gives for seeds 0 to SEEDS-1, until the first that shows it. The true node
-must pass the same runs. Exit code 0: every mutant was found and the true node is innocent; 1: not
+``simulator.drawing`` gives for seeds 0 to SEEDS-1, until the first that shows it (but for those
+that say why only their own can). The true node must pass the same runs. Exit code 0: every mutant was found and the true node is innocent; 1: not
 so; 130: Ctrl-C.
 """
 
@@ -60,6 +60,8 @@ class Hunted:
             v = self.catch.violation
             where = f"seed {self.catch.seed:2} {self.cpu_s:6.1f} s"
             lines.insert(0, f"{self.name:26} {where} {v.invariant}: {v.text.splitlines()[-1]}")
+            if MUTANTS[self.name].only_own:
+                lines.append(f"{'':26} in its own scenario: {MUTANTS[self.name].only_own}")
         elif self.name == TRUE:
             lines.insert(0, f"{self.name:26} {'FAILS' if self.guilty else 'passes all seeds'}")
         else:
@@ -77,6 +79,7 @@ class Hunted:
             "invariant": v.invariant if v else None,
             "text": v.text if v else None,
             "true_node": self.guilty,
+            "only_own": MUTANTS[self.name].only_own if self.name in MUTANTS else "",
             "cpu_s": round(self.cpu_s, 1),
         }
 
@@ -128,6 +131,7 @@ def play(seeds: int, drawn: bool, name: str) -> Hunted:
             tell(seed)
             guilty += innocent(name, seed, drawn=True)
     else:
+        drawn = drawn and not MUTANTS[name].only_own
         catch = hunt_one(name, seeds, drawn, tell)
     spent_s = time.process_time() - began
     if catch is not None and not drawn:

@@ -27,6 +27,7 @@ class Mutant:
         plant: puts the bug into the node, and takes it out again.
         scenario: a short run that shows it, where drawn seeds take long or cannot.
         watchers: what the scenario needs besides (an ambush, a liar of its own).
+        only_own: why drawn seeds cannot show it; then they are not tried.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Mutant:
     plant: Callable[[], AbstractContextManager[object]]
     scenario: Scenario
     watchers: tuple[Maker, ...] = field(default=())
+    only_own: str = ""
 
 
 @contextmanager
