@@ -4,8 +4,8 @@
 
 Each mutant is hunted in its own short scenario; with ``--drawn`` in the scenarios that
 ``simulator.drawing`` gives for seeds 0 to SEEDS-1, until the first that shows it (but for those
-that say why only their own can). The true node must pass the same runs. Exit code 0: every mutant was found and the true node is innocent; 1: not
-so; 130: Ctrl-C.
+that say why only their own can). The true node must pass the same runs. Exit code 0: every mutant
+was found and the true node is innocent; 1: not so; 130: Ctrl-C.
 """
 
 import argparse

@@ -164,6 +164,6 @@ MATHS = (
            ("deadlines_adapt",), patience_never_shrinks,
            stage(5, 60, faults=[FaultSection(kind="crash", nodes="leader", round=r, phase="have",
                                              for_s=2.0) for r in (2, 4, 6, 8)]),
-           only_own="its invariant compares with the longest of 32 rounds: a calm of that many more "
-           "is longer than drawn jobs are"),
+           only_own="its invariant compares with the longest of 32 rounds: a calm of that many "
+           "more is longer than drawn jobs are"),
 )  # fmt: skip
