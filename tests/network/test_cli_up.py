@@ -52,13 +52,14 @@ def start(started: list[subprocess.Popen[str]], *arguments: object) -> subproces
 
 
 def wait_until_ready(process: subprocess.Popen[str], data: Path) -> list[psutil.Process]:
-    """The node's whole family, once it is ready."""
+    """The node's whole family, once its job is ready: a node without one is so at once."""
     deadline_s = time.monotonic() + READY_S_MAX
     while time.monotonic() < deadline_s:
         assert process.poll() is None, process.communicate()
         try:
             with ControlClient(data) as client:
-                if client.status().ready:
+                status = client.status()
+                if status.ready and status.jobs:
                     return psutil.Process(process.pid).children(recursive=True)
         except Unavailable:
             pass
