@@ -6,17 +6,15 @@ is gone signs nothing any more) is kept within what the liars leave of f.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 
 from simulator.drawing.draws import log_uniform, one, some, uniform, weighted
-from simulator.scenario import FaultSection, LinkSection
+from simulator.scenario import FaultSection, LinkSection, Phase
 
 FAULTS_MAX = 4
-PHASES = (
-    "train", "commit", "have", "list", "scatter", "screen", "plan", "reduce", "propose",
-    "prepare", "vote", "certified",
-)  # fmt: skip
+PHASES = tuple(phase for phase in get_args(Phase) if phase)
 """Steps of a round in which a node may die."""
 KINDS = {
     "crash": 5, "partition": 3, "cut": 3, "link": 2, "slow": 2, "clock": 2, "disk_full": 1,
@@ -220,7 +218,7 @@ def _churn(draws: np.random.Generator, plan: FaultPlan) -> Fields:
 
 
 def _late(draws: np.random.Generator, plan: FaultPlan) -> Fields | None:
-    """Not node 0, whom the others join."""
+    """Not node 0: somebody whom the others join is there from the start."""
     among = [n for n in plan.everybody if n]
     if not among:
         return None

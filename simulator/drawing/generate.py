@@ -245,7 +245,7 @@ def _hosts(
 def _nats(draws: np.random.Generator, nodes: int, total: int) -> tuple[HostSection, ...]:
     """Cones punch holes to each other; a symmetric one needs that all others are open.
 
-    Node 0, whom the others join, is always open.
+    Node 0, one of those whom the others join, is always open.
     """
     kind = weighted(draws, {"open": 6, "cone": 3, "symmetric": 1})
     if kind == "cone":
