@@ -14,6 +14,8 @@ from workloads.nait.representation import PictureEncoder
 
 HEIGHT, WIDTH = 210, 160
 NOOP, FIRE = 0, 1
+ORIGIN_FRAMES = 60
+"""Frames without action before the screen that lies at the origin of all keys."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,11 @@ class AtariGame:
         self._lives = 0
 
     def encoder(self) -> PictureEncoder:
-        """The transform, with the first screen as its origin."""
+        """The transform, with the screen after the first second as its origin."""
         encoder = PictureEncoder(HEIGHT, WIDTH, *self._encoder_settings)
         self._ale.reset_game()
+        for _ in range(ORIGIN_FRAMES):
+            self._ale.act(self._noop)
         self._ale.getScreenGrayscale(self._newest)
         encoder.set_reference(self._newest)
         return encoder

@@ -54,7 +54,7 @@ class PictureEncoder:
 
     The transform is orthonormal, so distances of keys are distances of low-passed pictures
     (Parseval), times 84 / sqrt(h w): as if the picture had been scaled to 84 x 84. The reference,
-    the game's first screen, takes away what never changes, so that eight bits suffice.
+    the game after a second, takes away what never changes, so that eight bits suffice.
 
     Source: the DCT is the paper's (arXiv:2203.03078); block, reference and quantisation are ours.
 
