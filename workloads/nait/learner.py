@@ -155,7 +155,7 @@ class Learner:
         by no more. One that was visited again comes again, with its new value.
 
         Args:
-            limit: Visits looked at; call again while the batch is not empty to get all.
+            limit: Visits looked at; what is beyond waits for the next call.
         """
         nodes = self._credit.take(limit)
         memory = self.memory
