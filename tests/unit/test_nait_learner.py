@@ -198,11 +198,11 @@ def inflated(batch):
 
 
 def test_an_author_of_inflated_values_fades_and_an_honest_one_does_not():
-    honest, liar = played(POLE, 1, 3000), played(POLE, 2, 3000)
-    learner = played(POLE, 3, 1500)
+    honest, liar = played(POLE, 1, 1500), played(POLE, 2, 1500)
+    learner = played(POLE, 3, 1000)
     learner.absorb(honest.export(), "honest")
     learner.absorb(inflated(liar.export()), "liar")
-    learner.play(3000, 1.0, still)
+    learner.play(1500, 1.0, still)
     trust = {author.name: author.trust for author in learner.authors()}
     assert trust["liar"] < 0.1
     assert trust["honest"] > 0.6
