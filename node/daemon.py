@@ -5,7 +5,6 @@ Composition: it builds the services, joins them by passing values, and answers t
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -102,6 +101,7 @@ class Daemon:
                 announce=config.announce,
                 peers_max=config.limits.peers_max,
                 version=__version__,
+                serves_any=config.serve == "any",
             ),
             signer=signer,
             transport=ports.transport,
@@ -120,7 +120,7 @@ class Daemon:
             behaviour=behaviour,
             failpoint=failpoint,
             on_blame=self.blame,
-            artifacts=Path(config.data) / "artifacts",
+            artifacts=config.artifacts or config.data / "artifacts",
             on_event=self._log.info,
         )
         self._jobs = JobService(deps, self.blame)
@@ -275,6 +275,7 @@ class Daemon:
                     bytes_up=up,
                     bytes_down=down,
                     errors=dict(self._errors.get(peer, {})),
+                    serves_any=record is not None and record.serves_any,
                 )
             )
         return shown

@@ -42,6 +42,8 @@ class MembershipConfig:
     version: str = ""
     incarnation: int = 0
     """How often the slot log was lost."""
+    serves_any: bool = False
+    """We serve every job that the swarm publishes."""
     quick_s: float = 0.15
     """Pause between turns at first ..."""
     quick_for_s: float = 1.5
@@ -210,6 +212,7 @@ class MembershipService:
             jobs=self.board.served,
             version=self._config.version,
             incarnation=self._config.incarnation,
+            serves_any=self._config.serves_any,
         )
         self._gossip.own = own
         return own
