@@ -167,6 +167,16 @@ class MembershipService:
         self._announce_now.set()
         return job
 
+    async def tell(self, job: JobId, peers: Sequence[PeerId]) -> None:
+        """Let those of ``peers`` that serve any job, and not yet this one, hear of it now."""
+        now = self._clock.unix_s()
+        known = [self.view.get(peer) for peer in peers if not self.view.is_shunned(peer, now)]
+        records = [peer.record for peer in known if peer and peer.record]
+        waiting = [r.peer for r in records if r.serves_any and job not in r.jobs]
+        if waiting:
+            await self._renew_own()
+            await self._gossip.exchange_with(waiting)
+
     def withdraw_manifest(self, job: JobId) -> None:
         """Stop serving a job."""
         self.board.remove(job)
