@@ -1,5 +1,8 @@
 """A token bucket: what may be taken now, if the long run is limited. ``now`` is an argument."""
 
+WAIT_S_MIN = 0.001
+"""A shorter wait could be lost in the rounding of a clock, and never end."""
+
 
 class Bucket:
     """Holds at most ``burst`` tokens and gains ``rate`` a second.
@@ -35,6 +38,6 @@ class Bucket:
         self._level = self.level(now) - tokens
 
     def ready_in_s(self, tokens: float, now: float) -> float:
-        """Seconds until ``min(tokens, burst)`` are there; 0: now."""
+        """Seconds until ``min(tokens, burst)`` are there; 0: now, else at least WAIT_S_MIN."""
         lacking = min(tokens, self.burst) - self.level(now)
-        return max(0.0, lacking / self.rate)
+        return max(lacking / self.rate, WAIT_S_MIN) if lacking > 0 else 0.0

@@ -7,7 +7,7 @@ taken of an author is limited, so that a flood costs its author, not others.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from node.memory.bucket import Bucket
+from node.memory.bucket import WAIT_S_MIN, Bucket
 from node.memory.config import (
     BATCH_OVERHEAD_BYTES,
     BATCH_OVERHEAD_ENTRIES,
@@ -56,8 +56,9 @@ class _Claim:
     since: float
     bytes: int = 0
 
-    def holds(self, now: float) -> bool:
-        return now < self.since + CLAIM_S + self.bytes / CLAIM_BYTES_PER_S
+    @property
+    def ends(self) -> float:
+        return self.since + CLAIM_S + self.bytes / CLAIM_BYTES_PER_S
 
 
 @dataclass
@@ -106,7 +107,7 @@ class Planner:
     def plan(self, peer: PeerId, state: PeerState, now: float) -> Plan:
         """What to ask ``peer`` for now."""
         if state.retry_at > now:
-            return Plan(wait_s=state.retry_at - now)
+            return Plan(wait_s=max(state.retry_at - now, WAIT_S_MIN))
         wants: list[BatchWant] = []
         waits: list[float] = []
         for author in self._held.authors:
@@ -140,8 +141,8 @@ class Planner:
 
     def _wait_s(self, peer: PeerId, author: PeerId, now: float) -> float:
         claim = self._claims.get(author)
-        if claim is not None and claim.peer != peer and claim.holds(now):
-            return claim.since + CLAIM_S + claim.bytes / CLAIM_BYTES_PER_S - now
+        if claim is not None and claim.peer != peer and now < claim.ends:
+            return max(claim.ends - now, WAIT_S_MIN)
         allowed = self._allowed[author]
         full = self._held.spec.entries_per_batch + BATCH_OVERHEAD_ENTRIES
         return max(
