@@ -94,6 +94,7 @@ class Planner:
         )
         entries = spec.entries_quota + spec.batches_per_author * BATCH_OVERHEAD_ENTRIES
         bytes_ = spec.entries_quota * spec.entry_bytes
+        bytes_ += spec.batches_per_author * (BATCH_OVERHEAD_BYTES + ENCODING_BYTES)
         burst_s = pace.burst_s
         self._allowed = {
             author: _Allowance(
