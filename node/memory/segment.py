@@ -1,0 +1,117 @@
+"""Many batches in one blob, and the index of an author's blobs. Pure: bytes in, bytes out."""
+
+import struct
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from blake3 import blake3
+
+from node.types import DIGEST_BYTES
+
+_LENGTH = struct.Struct("<I")
+_HEAD = struct.Struct("<QII")
+_SEGMENT = struct.Struct(f"<QQQ{DIGEST_BYTES}s")
+_DEAD = struct.Struct("<Q")
+
+DEAD_NAMED = 8
+
+
+def join(batches: Sequence[bytes]) -> list[bytes]:
+    """The chunks of a segment: each batch after its length, u32 little-endian."""
+    chunks: list[bytes] = []
+    for data in batches:
+        chunks += (_LENGTH.pack(len(data)), data)
+    return chunks
+
+
+def split(data: bytes) -> list[bytes]:
+    """Inverse of ``join`` for bytes whose digest was checked."""
+    batches: list[bytes] = []
+    at = 0
+    while at < len(data):
+        (size,) = _LENGTH.unpack_from(data, at)
+        at += _LENGTH.size
+        batches.append(data[at : at + size])
+        at += size
+    return batches
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One blob: batches ``first`` to ``last``."""
+
+    first: int
+    last: int
+    size: int
+    """Bytes of the blob."""
+    digest: bytes
+
+    @classmethod
+    def of(cls, first: int, last: int, chunks: Sequence[bytes]) -> "Segment":
+        """The segment with this content."""
+        hasher = blake3()
+        for chunk in chunks:
+            hasher.update(chunk)
+        return cls(first, last, sum(map(len, chunks)), hasher.digest())
+
+    def matches(self, data: bytes) -> bool:
+        """Whether a blob is as it was written."""
+        return len(data) == self.size and blake3(data).digest() == self.digest
+
+
+@dataclass
+class Index:
+    """An author's blobs, by rising seq."""
+
+    live: list[Segment] = field(default_factory=list)
+    dead: list[int] = field(default_factory=list)
+    """First seqs of blobs that are to be deleted. The newest stay named for a while after that,
+    since a crash may bring a deleted blob back."""
+    floor: int = 0
+    """Stored batches below are of a chain that a jump replaced."""
+
+    def add(self, segment: Segment) -> None:
+        """Count a blob that was written."""
+        self.live.append(segment)
+        if segment.first in self.dead:
+            self.dead.remove(segment.first)
+
+    def retire(self, segment: Segment) -> None:
+        """Count a blob no more."""
+        self.live.remove(segment)
+        self.dead.append(segment.first)
+
+    def forget_dead(self) -> None:
+        """Name only the newest deleted blobs."""
+        del self.dead[:-DEAD_NAMED]
+
+    def holding(self, seq: int) -> Segment | None:
+        """The segment with batch ``seq``."""
+        at = bisect_right(self.live, seq, key=lambda segment: segment.first) - 1
+        if at < 0 or self.live[at].last < seq:
+            return None
+        return self.live[at]
+
+    def encode(self) -> bytes:
+        """Bytes of the slot."""
+        parts = [_HEAD.pack(self.floor, len(self.live), len(self.dead))]
+        parts += [_SEGMENT.pack(s.first, s.last, s.size, s.digest) for s in self.live]
+        parts += [_DEAD.pack(first) for first in self.dead]
+        return b"".join(parts)
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Index":
+        """Inverse of ``encode``; empty bytes, or bytes of another length, are an empty index."""
+        if len(data) < _HEAD.size:
+            return cls()
+        floor, live, dead = _HEAD.unpack_from(data)
+        if len(data) != _HEAD.size + live * _SEGMENT.size + dead * _DEAD.size:
+            return cls()
+        at = _HEAD.size
+        segments = [
+            Segment(*_SEGMENT.unpack_from(data, at + k * _SEGMENT.size)) for k in range(live)
+        ]
+        at += live * _SEGMENT.size
+        firsts = [_DEAD.unpack_from(data, at + k * _DEAD.size)[0] for k in range(dead)]
+        return cls(segments, firsts, floor)
