@@ -1,0 +1,82 @@
+"""The ``[workload]`` table of a NAIT job."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from workloads.api import WorkloadError
+from workloads.recall.retrieval import Rule
+
+Protocol = Literal["standard", "deterministic"]
+Update = Literal["in_episode", "end_of_trace"]
+
+
+class NaitConfig(BaseModel):
+    """Everything about a NAIT job but its seed. Frozen; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    environment: str = Field(min_length=1, max_length=256)
+    """An Atari game ("breakout"), or "gymnasium:ID" with discrete actions."""
+    protocol: Protocol = "standard"
+    """How Atari episodes start and how long an action lasts; see ``atari.RULES``."""
+    coefficients: int = Field(default=11, ge=1, le=32)
+    """Lowest frequencies kept of each axis of a picture."""
+    frames: int = Field(default=2, ge=1, le=8)
+    """Newest observations in a key."""
+    unit: float = Field(default=4.0, gt=0, le=1024)
+    """What one step of a picture's int8 coefficient means, in grey levels of an orthonormal
+    transform of the picture scaled to 84 x 84."""
+    neighbours: int = Field(default=8, ge=1, le=256)
+    """k of the k-NN value."""
+    gamma: float = Field(default=0.95, ge=0.5, le=0.999)
+    """Discount of a step."""
+    revisit: float = Field(default=0.3, gt=0, le=1)
+    """alpha: weight of the newest return under a key that is seen again."""
+    update: Update = "in_episode"
+    explore: float = Field(default=0.0, ge=0, le=100)
+    """beta: bonus for far neighbours, in units of the mean absolute return."""
+    stall_steps: int = Field(default=500, ge=0, le=1 << 20)
+    """An episode ends after so many steps without reward; 0: never."""
+    fire: bool = False
+    """Press FIRE after a start and a loss of life, where the game has it."""
+    links: int = Field(default=16, ge=4, le=64)
+    """Links of a node in the proximity graph."""
+    breadth_add: int = Field(default=100, ge=8, le=1000)
+    """Candidates kept while a node is linked."""
+    breadth: int = Field(default=32, ge=8, le=1000)
+    """Candidates kept in a search."""
+    author_share: float = Field(default=0.5, gt=0, le=1)
+    """Of the neighbours, that one foreign author may supply."""
+    rule: Rule = "trimmed"
+    """How the authors' estimates are combined."""
+    trim: float = Field(default=0.25, ge=0, lt=0.5)
+    """Share of the mass that "trimmed" cuts off at either end."""
+    trust: bool = True
+    """Score the authors against own experience."""
+    author_entries: int = Field(default=1_000_000, ge=1, le=10_000_000)
+    """Entries that are taken from one author."""
+
+    @classmethod
+    def parse(cls, config: Mapping[str, Any]) -> Self:
+        """Check a table.
+
+        Raises:
+            WorkloadError: One line for each thing to change.
+        """
+        try:
+            return cls.model_validate(dict(config))
+        except ValidationError as error:
+            lines = [_sentence(dict(detail)) for detail in error.errors(include_url=False)]
+            raise WorkloadError("workload nait: " + "; ".join(lines)) from None
+
+
+def _sentence(detail: dict[str, Any]) -> str:
+    """One validation error in words: the key, what was given, what is allowed."""
+    key = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return f"unknown key {key}: remove it (known: {', '.join(NaitConfig.model_fields)})"
+    if detail["type"] == "missing":
+        return f"{key} is missing: add it"
+    return f"{key} = {detail['input']!r}: {detail['msg']}"
