@@ -29,7 +29,6 @@ PURE = (
     "node/memory/chain.py",
     "node/memory/config.py",
     "node/memory/evidence.py",
-    "node/memory/frontier.py",
     "node/memory/intake.py",
     "node/memory/memory_set.py",
     "node/memory/planning.py",

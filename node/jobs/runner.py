@@ -250,6 +250,7 @@ class JobRunner:
             rules=replica.g.rules,
             deadlines=self._deadlines.deadlines(),
             lease_until_round=head.lease_until_round,
+            memory=head.memory,
             wide_first=self._wide_first,
         )
 

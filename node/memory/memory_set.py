@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from node.errors import ConfigError
 from node.identity import public_key_of
+from node.ledger.frontier import memory_root
 from node.memory.chain import Chain, Judgement, Place
 from node.memory.config import MemorySpec
-from node.memory.frontier import memory_root
 from node.types import Digest, PeerId
 from node.wire.limits import AUTHORS_MAX
 from node.wire.memory_messages import Batch, BatchHeader, ForkEvidence, MemoryLine, SignedHeader

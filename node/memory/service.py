@@ -12,10 +12,10 @@ import numpy as np
 
 from node.errors import ConfigError, PeerError, Unavailable
 from node.identity import Signer, Verifier
+from node.ledger.frontier import Frontier, frontier_of
 from node.memory.batch import Entries, check_entries, make_batch
 from node.memory.config import MemoryPace, MemorySpec
 from node.memory.feed import Change, Feed
-from node.memory.frontier import Frontier, frontier_of
 from node.memory.holding import Holding
 from node.memory.peers import PeerTasks
 from node.memory.serving import Serving

@@ -164,7 +164,8 @@ def decode_evidence(data: bytes) -> ForkEvidence:
     return _evidence_from(m)
 
 
-def _lines_to(lines: Sequence[MemoryLine]) -> list[pb.MemoryLine]:
+def lines_to(lines: Sequence[MemoryLine]) -> list[pb.MemoryLine]:
+    """To protobuf, sorted."""
     return [
         pb.MemoryLine(
             author=public_key_of(x.author),
@@ -178,7 +179,8 @@ def _lines_to(lines: Sequence[MemoryLine]) -> list[pb.MemoryLine]:
     ]
 
 
-def _lines_from(lines: Sequence[pb.MemoryLine]) -> tuple[MemoryLine, ...]:
+def lines_from(lines: Sequence[pb.MemoryLine]) -> tuple[MemoryLine, ...]:
+    """From protobuf, checked in form: at most 64, strictly rising, numbers that fit."""
     _rising([x.author for x in lines])
     return tuple(_line_from(x) for x in lines)
 
@@ -205,20 +207,20 @@ def _rising(authors: Sequence[bytes]) -> None:
 
 def encode_memory_request(r: MemoryRequest) -> bytes:
     """Request of "memory/1"."""
-    return pb.MemoryRequest(job=r.job, lines=_lines_to(r.lines), hint=r.hint).SerializeToString()
+    return pb.MemoryRequest(job=r.job, lines=lines_to(r.lines), hint=r.hint).SerializeToString()
 
 
 def decode_memory_request(data: bytes) -> MemoryRequest:
     """Inverse of ``encode_memory_request``."""
     m = pb.MemoryRequest()
     parse(m, data, MEMORY_LINES_BYTES_MAX)
-    return MemoryRequest(JobId(digest(m.job, "job")), _lines_from(m.lines), m.hint)
+    return MemoryRequest(JobId(digest(m.job, "job")), lines_from(m.lines), m.hint)
 
 
 def encode_memory_reply(r: MemoryReply) -> bytes:
     """Reply of "memory/1"."""
     evidence = [_evidence_to(e) for e in r.evidence]
-    return pb.MemoryReply(lines=_lines_to(r.lines), evidence=evidence).SerializeToString()
+    return pb.MemoryReply(lines=lines_to(r.lines), evidence=evidence).SerializeToString()
 
 
 def decode_memory_reply(data: bytes) -> MemoryReply:
@@ -227,7 +229,7 @@ def decode_memory_reply(data: bytes) -> MemoryReply:
     parse(m, data, MEMORY_REPLY_BYTES_MAX)
     if len(m.evidence) > AUTHORS_MAX:
         raise TooLarge(f"{len(m.evidence)} proofs, at most {AUTHORS_MAX}")
-    return MemoryReply(_lines_from(m.lines), tuple(_evidence_from(e) for e in m.evidence))
+    return MemoryReply(lines_from(m.lines), tuple(_evidence_from(e) for e in m.evidence))
 
 
 def encode_batches_request(r: BatchesRequest) -> bytes:
@@ -255,18 +257,3 @@ def decode_batches_request(data: bytes) -> BatchesRequest:
         for w in m.wants
     )
     return BatchesRequest(JobId(digest(m.job, "job")), wants)
-
-
-def encode_vector(lines: Sequence[MemoryLine]) -> bytes:
-    """What an elector holds, to be signed into a round; the same lines give the same bytes."""
-    return pb.MemoryVector(lines=_lines_to(lines)).SerializeToString(deterministic=True)
-
-
-def decode_vector(data: bytes) -> tuple[MemoryLine, ...]:
-    """Inverse of ``encode_vector``; other spellings are refused."""
-    m = pb.MemoryVector()
-    parse(m, data, MEMORY_LINES_BYTES_MAX)
-    lines = _lines_from(m.lines)
-    if encode_vector(lines) != data:
-        raise Malformed("a vector that does not encode to itself")
-    return lines

@@ -105,6 +105,17 @@ class MemoryLine:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryReach:
+    """How far an author of shared memory is, as a decision certifies it."""
+
+    author: PeerId
+    next: int
+    """Batches below this are there, held by an honest elector at least."""
+    entries: int
+    """Entries, in the same sense."""
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryRequest:
     """What the caller of "memory/1" holds."""
 

@@ -13,9 +13,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from node.ledger.frontier import memory_root
 from node.memory.config import MemoryPace, MemorySpec
 from node.memory.evidence import check_evidence, contradict
-from node.memory.frontier import memory_root
 from node.memory.intake import Intake, Step
 from node.memory.memory_set import MemorySet
 from node.memory.planning import PeerState, Planner

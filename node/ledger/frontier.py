@@ -6,30 +6,19 @@ Implements docs/protocol.md, "Frontiers and credits".
 """
 
 import struct
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 from node.identity import public_key_of
 from node.merkle import digest
 from node.types import Digest, PeerId
-from node.wire.memory_messages import MemoryLine
+from node.wire.memory_messages import MemoryLine, MemoryReach
 
 ROOT_DOMAIN = "memory root"
 _LINE = struct.Struct("<B32sQQQ")
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """How far an author is: everything below is there."""
-
-    next: int = 0
-    """Batches."""
-    entries: int = 0
-    """Entries in them."""
-
-
-Frontier = Mapping[PeerId, Reach]
-"""Authors with at least one batch, sorted by id."""
+Frontier = tuple[MemoryReach, ...]
+"""How far the authors with at least one batch are, by rising id."""
 
 
 def memory_root(lines: Iterable[MemoryLine]) -> Digest:
@@ -49,49 +38,43 @@ def memory_root(lines: Iterable[MemoryLine]) -> Digest:
 
 def frontier_of(lines: Iterable[MemoryLine]) -> Frontier:
     """How far the authors are, as one node holds them; forked ones are left out."""
-    kept = sorted((x.author, Reach(x.next, x.entries)) for x in lines if x.next and not x.forked)
-    return dict(kept)
+    kept = [MemoryReach(x.author, x.next, x.entries) for x in lines if x.next and not x.forked]
+    return tuple(sorted(kept, key=lambda reach: reach.author))
 
 
 def certified_frontier(
-    vectors: Sequence[Sequence[MemoryLine]],
-    f: int,
-    before: Frontier,
-    forked: Collection[PeerId] = (),
+    vectors: Sequence[Sequence[MemoryLine]], f: int, before: Frontier
 ) -> Frontier:
     """How far every author is by the word of more than ``f`` electors, at least one of them honest.
 
     For batches and for entries on its own, the (f + 1)-th highest number that the vectors name: at
-    least one honest elector holds as much. An author is out if more than ``f`` vectors mark it as
-    forked, or its evidence was shown. A frontier never falls back.
+    least one honest elector holds as much. An author is out while more than ``f`` vectors mark it
+    as forked. A frontier never falls back otherwise.
 
     Args:
         vectors: lines of distinct electors, each signed by its elector (peer input).
         f: electors that may lie, at least 0.
         before: the last certified frontier.
-        forked: authors whose evidence was checked here.
-
-    Returns:
-        The frontier, sorted by author; forked authors are left out for good only by the caller's
-        record of them, or by the vectors, which go on marking them.
     """
     named: dict[PeerId, list[MemoryLine]] = {}
     for vector in vectors:
         for line in vector:
             named.setdefault(line.author, []).append(line)
-    frontier: dict[PeerId, Reach] = {}
-    for author in sorted({*named, *before}):
+    last = {reach.author: reach for reach in before}
+    frontier: list[MemoryReach] = []
+    for author in sorted({*named, *last}):
         lines = named.get(author, [])
-        if author in forked or sum(line.forked for line in lines) > f:
+        if sum(line.forked for line in lines) > f:
             continue
-        last = before.get(author, Reach())
-        reach = Reach(
-            max(last.next, _backed([line.next for line in lines], f)),
-            max(last.entries, _backed([line.entries for line in lines], f)),
+        known = last.get(author, MemoryReach(author, 0, 0))
+        reach = MemoryReach(
+            author,
+            max(known.next, _backed([line.next for line in lines], f)),
+            max(known.entries, _backed([line.entries for line in lines], f)),
         )
         if reach.next:
-            frontier[author] = reach
-    return frontier
+            frontier.append(reach)
+    return tuple(frontier)
 
 
 def _backed(numbers: Sequence[int], f: int) -> int:
@@ -111,8 +94,6 @@ def entry_credits(before: Frontier, after: Frontier, entries_max: int) -> dict[P
     Returns:
         Author -> entries, at least 1; sorted by author.
     """
-    gained = {
-        author: min(entries_max, reach.entries - before.get(author, Reach()).entries)
-        for author, reach in sorted(after.items())
-    }
+    had = {reach.author: reach.entries for reach in before}
+    gained = {r.author: min(entries_max, r.entries - had.get(r.author, 0)) for r in after}
     return {author: entries for author, entries in gained.items() if entries > 0}
