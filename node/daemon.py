@@ -29,6 +29,7 @@ from node.jobs.scope import Scope
 from node.jobs.service import JobService
 from node.jobs.show import job_status
 from node.membership.service import MembershipConfig, MembershipService
+from node.memory.methods import MemoryMethods
 from node.observe.status import JobStatus, NodeStatus, PeerStatus
 from node.ports import Behaviour, Ports
 from node.types import JobId, PeerId
@@ -120,6 +121,7 @@ class Daemon:
             failpoint=failpoint,
             on_blame=self.blame,
             artifacts=config.artifacts or config.data / "artifacts",
+            memories=MemoryMethods(self.blame),
             on_event=self._log.info,
         )
         self._jobs = JobService(deps, self.blame)

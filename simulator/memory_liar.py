@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from node.memory.batch import Entries, body_of, make_batch
+from node.memory.batch import body_of, make_batch
 from node.memory.config import MemorySpec
 from node.memory.peers import METHOD as MEMORY_METHOD
 from node.memory.pulling import METHOD as BATCHES_METHOD
@@ -37,6 +37,7 @@ from node.wire.memory_messages import (
 )
 from simulator.host.signer import KeyedSigner
 from simulator.memory_world import JOB
+from workloads.api import Entries
 
 Chunks = Callable[[PeerId, PeerId, int], Sequence[bytes]]
 """(caller, author, first seq wanted) -> the chunks that are sent."""

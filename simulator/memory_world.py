@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from node.errors import PeerError
-from node.memory.batch import Entries
 from node.memory.config import MemoryPace, MemorySpec
 from node.memory.feed import Change
 from node.memory.methods import MemoryMethods
@@ -26,6 +25,7 @@ from simulator.host.store import SimStore
 from simulator.seeds import rng
 from simulator.wire.links import LinkModel
 from simulator.wire.network import SimHost, SimNetwork
+from workloads.api import Entries
 
 JOB = JobId(digest("memory job", b"simulated"))
 SMALL = MemorySpec(key_dims=4, entries_per_author=600, payload_bytes=1, batches_per_author=256)
@@ -161,7 +161,7 @@ class MemoryWorld:
 
     async def _consume(self, node: MemoryNode, service: MemoryService) -> None:
         loop = asyncio.get_running_loop()
-        async with aclosing(service.subscribe()) as changes:  # type: ignore[type-var]
+        async with aclosing(service.subscribe()) as changes:
             async for change in changes:
                 node.taken.append((loop.time(), change))
 

@@ -4,11 +4,9 @@ Implements docs/protocol.md, "Shared memory", "Batches". Nothing is copied where
 the arrays are views of the bytes that were received.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from node.errors import BadSignature, Malformed
 from node.identity import Signer, Verifier, public_key_of
@@ -17,6 +15,7 @@ from node.merkle import digest
 from node.types import JobId
 from node.wire.convert_memory import encode_header, signed_header
 from node.wire.memory_messages import Batch, BatchHeader, KeyType, SignedHeader
+from workloads.api import Entries
 
 KIND = "batch"
 """Kind of the signature; its round is the batch's seq."""
@@ -32,35 +31,6 @@ class ContentError(Malformed):
     """A signed batch whose content no author of this job may make: the author is at fault too."""
 
     reason = "malformed"
-
-
-@dataclass(frozen=True, eq=False)
-class Entries:
-    """n entries in columns. Arrays from a batch are read-only."""
-
-    keys: npt.NDArray[Any]
-    """Shape [n, d]; int8, or float16 for fp16 keys."""
-    values: npt.NDArray[np.float32]
-    """Shape [n]; finite."""
-    payload: npt.NDArray[np.uint8]
-    """Shape [n, p]."""
-    key_scale: float = 1.0
-    """Real key = key_scale * int8 key; not used for fp16. Rounded to float32."""
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def part(self, start: int, end: int) -> "Entries":
-        """Entries ``start`` to ``end - 1``."""
-        cut = slice(start, end)
-        return Entries(self.keys[cut], self.values[cut], self.payload[cut], self.key_scale)
-
-    def float_keys(self) -> npt.NDArray[np.float32]:
-        """Keys as real numbers. Shape [n, d]."""
-        keys = self.keys.astype(np.float32)
-        if self.keys.dtype == np.int8:
-            keys *= np.float32(self.key_scale)
-        return keys
 
 
 def check_entries(entries: Entries, spec: MemorySpec) -> None:

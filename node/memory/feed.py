@@ -9,9 +9,10 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 
-from node.memory.batch import Entries, entries_of
+from node.memory.batch import entries_of
 from node.types import PeerId
 from node.wire.memory_messages import Batch
+from workloads.api import Entries
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Implements docs/protocol.md, "Shared memory". Pull only: a peer tells and asks w
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from node.errors import ConfigError, PeerError, Unavailable
 from node.identity import Signer, Verifier
 from node.ledger.frontier import Frontier, frontier_of
-from node.memory.batch import Entries, check_entries, make_batch
+from node.memory.batch import check_entries, make_batch
 from node.memory.config import MemoryPace, MemorySpec
 from node.memory.feed import Change, Feed
 from node.memory.holding import Holding
@@ -22,6 +22,7 @@ from node.memory.serving import Serving
 from node.ports import Compute, Store, Transport
 from node.types import Digest, JobId, PeerId
 from node.wire.memory_messages import Batch, ForkEvidence, MemoryLine, SignedHeader
+from workloads.api import Entries
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ class MemoryService:
 
     # What is held ------------------------------------------------------------------------------
 
-    async def subscribe(self) -> AsyncIterator[Change]:
+    async def subscribe(self) -> AsyncGenerator[Change, None]:
         """All that is held now (own batches too), then each change by others as it is taken in.
 
         One author's batches come in the order of its chain. A consumer that takes nothing stops the

@@ -26,13 +26,14 @@ import uvloop
 
 from node.adapters.file_store import FileStore, open_store
 from node.identity import Identity, verify
-from node.memory.batch import Entries, make_batch
+from node.memory.batch import make_batch
 from node.memory.config import MemorySpec
 from node.memory.methods import MemoryMethods
 from node.memory.service import MemoryDeps, MemoryService
 from node.merkle import digest
 from node.types import JobId, PeerId
 from node.wire.convert_memory import encode_batch
+from workloads.api import Entries
 
 JOB = JobId(digest("memory job", b"bench"))
 DIMS = 242
