@@ -26,7 +26,7 @@ class Unrounded(PictureEncoder):
         return ((self._transform(observation) - self._reference) * self._scale).ravel()
 
 
-def play(game):
+def play(game, steps=STEPS):
     """Transforms of two pictures in a row, in grey levels. Shape [steps, 242]."""
     environment = make_environment(NaitConfig.parse({"environment": game, "unit": 1.0}))
     exact = environment.encoder()
@@ -35,7 +35,7 @@ def play(game):
     rng = np.random.default_rng(0)
     rows, action = [], 0
     frame = encoder.encode(environment.reset(environment.draw_start(rng)))
-    for _ in range(STEPS):
+    for _ in range(steps):
         if rng.random() < 0.5:
             action = int(rng.integers(environment.actions))
         outcome = environment.step(action)

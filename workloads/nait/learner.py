@@ -75,6 +75,7 @@ class Learner:
         self._rng = np.random.Generator(np.random.PCG64(seed))
         self._key: Keys | None = None
         self._idle = 0
+        self._drawn: tuple[Path, bytes] | None = None
         self.steps = 0
 
     @property
@@ -154,7 +155,7 @@ class Learner:
         by no more. One that was visited again comes again, with its new value.
 
         Args:
-            limit: Visits looked at; call again while the batch is not empty to get all.
+            limit: Visits looked at; what is beyond waits for the next call.
         """
         nodes = self._credit.take(limit)
         memory = self.memory
@@ -196,9 +197,12 @@ class Learner:
     def artifacts(self, folder: Path) -> list[Path]:
         """``best.gif``, ``curve.png``, ``memory.png``, as far as there is something to show."""
         title = f"{self.environment.name}, {self.config.protocol}"
-        game = make_environment(self.config)
+        best = folder / "best.gif"
+        if self._drawn != (best, self.records.best_moves) or not best.exists():
+            pictures.best_game(make_environment(self.config), self.records, best)
+            self._drawn = (best, self.records.best_moves)
         made = (
-            pictures.best_game(game, self.records, folder / "best.gif"),
+            best if best.exists() else None,
             pictures.curve(self.records, title, folder / "curve.png"),
             pictures.memory_map(self.memory, folder / "memory.png"),
         )

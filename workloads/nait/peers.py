@@ -56,7 +56,7 @@ class Peers:
 
     def trust(self) -> Floats:
         """In every author, oneself first. Shape [authors]."""
-        if self._config.trust:
+        if self._config.trust and self.any:
             return self.scores.scores()
         return np.ones(len(self._memory.authors) + 1, np.float32)
 

@@ -46,9 +46,8 @@ class Memory:
         self._indexes = [make_index() for _ in range(groups)]
         self._known: list[dict[bytes, int]] = [{} for _ in range(groups)]
         self._node_at = np.zeros((groups, NODES_START), np.int64)
-        self._k = 0
-        self._squares = np.empty((groups, 0), np.float32)
-        self._ids = np.empty((groups, 0), np.int64)
+        self._rows = np.arange(groups)[:, None]
+        self._make_room(1)
 
     # What there is -----------------------------------------------------------------------------
 
@@ -179,17 +178,19 @@ class Memory:
             (a buffer that the next call overwrites); values, shape [authors, groups, k]; nodes,
             any where missing, shape [groups, k].
         """
-        if k != self._k:
-            self._k = k
-            self._squares = np.empty((self._groups, k), np.float32)
-            self._ids = np.empty((self._groups, k), np.int64)
-            self._rows = np.arange(self._groups)[:, None]
-            self._targets = list(zip(self._squares, self._ids, strict=True))
+        if k != self._squares.shape[1]:
+            self._make_room(k)
         for index, (squares, ids) in zip(self._indexes, self._targets, strict=True):
             index.search(query, squares, ids)
         self._squares[self._ids < 0] = np.inf
         nodes = self._node_at[self._rows, self._ids]
         return self._squares, self._values[:, nodes], nodes
+
+    def _make_room(self, k: int) -> None:
+        """Buffers for k neighbours of every group, and their rows."""
+        self._squares = np.empty((self._groups, k), np.float32)
+        self._ids = np.empty((self._groups, k), np.int64)
+        self._targets = list(zip(self._squares, self._ids, strict=True))
 
     # Keeping -----------------------------------------------------------------------------------
 
