@@ -87,8 +87,6 @@ def entries_from(message: Message, blob: bytes, form: MemoryForm) -> Entries:
     return Entries(
         np.frombuffer(blob, kind, n * d, values_end).reshape(n, d),
         np.frombuffer(blob, "<f4", n),
-        np.frombuffer(blob, np.uint8, n * form.payload_bytes, keys_end).reshape(n, -1)
-        if form.payload_bytes
-        else np.empty((n, 0), np.uint8),
+        np.frombuffer(blob[keys_end:], np.uint8).reshape(n, form.payload_bytes),
         float(message["scale"]),
     )
