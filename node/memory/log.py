@@ -110,14 +110,9 @@ class BatchLog:
             check = partial(self._checked, segment, data)
             found = await self._compute.maths(check, cost_s=segment.size * CHECK_S_PER_BYTE)
             if not found or (headers and not _follows(found[0], headers[-1])):
-                self._retire_below(log, segment.first + (not found))
                 headers.clear()
             headers += found
         return headers
-
-    def _retire_below(self, log: _AuthorLog, first: int) -> None:
-        for segment in [s for s in log.index.live if s.first < first]:
-            log.index.retire(segment)
 
     def _checked(self, segment: Segment, data: bytes) -> list[SignedHeader]:
         """The headers of a segment whose bytes are as they were written, or none; pure."""
@@ -140,14 +135,13 @@ class BatchLog:
                 stale.append(key)
                 continue
             seq = batch.header.seq
-            if seq < log.index.floor or (headers and seq <= headers[-1].header.seq):
-                stale.append(key)  # left by a crash after its segment was written, or a jump
+            if headers and seq <= headers[-1].header.seq:
+                stale.append(key)  # left by a crash after its segment was written
                 continue
-            if headers and not _follows(batch.signed, headers[-1]):
+            if headers and not _follows(batch.signed, headers[-1]):  # what a jump left behind
                 headers.clear()
                 stale += [self._slot(author, old) for old in log.tail]
                 log.drop(list(log.tail))
-                self._retire_below(log, seq)
             headers.append(batch.signed)
             log.add(seq, data)
         if stale:
@@ -185,7 +179,7 @@ class BatchLog:
             for part in parts:
                 log.index.bury(part[0][0].header.seq)
             await self._store.put({self._named(author, "index"): log.index.encode()})
-            fresh = _AuthorLog(index=Index([], list(log.index.dead), batches[0][0].header.seq))
+            fresh = _AuthorLog(index=Index([], list(log.index.dead)))
             for part in parts:
                 await self._write_segment(
                     author, fresh.index, [data for _, data in part], part[0][0].header.seq

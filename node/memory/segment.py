@@ -10,7 +10,7 @@ from blake3 import blake3
 from node.types import DIGEST_BYTES
 
 _LENGTH = struct.Struct("<I")
-_HEAD = struct.Struct("<QII")
+_HEAD = struct.Struct("<II")
 _SEGMENT = struct.Struct(f"<QQQ{DIGEST_BYTES}s")
 _DEAD = struct.Struct("<Q")
 
@@ -66,8 +66,6 @@ class Index:
     dead: list[int] = field(default_factory=list)
     """First seqs of blobs that are to be deleted, or were: a crash may bring one back until the
     folder is synced by the next blob that is written."""
-    floor: int = 0
-    """Stored batches below are of a chain that a jump replaced."""
     gone: int = field(default=0, compare=False)
     """So many of ``dead``, from its start, were deleted in this life."""
 
@@ -111,7 +109,7 @@ class Index:
 
     def encode(self) -> bytes:
         """Bytes of the slot."""
-        parts = [_HEAD.pack(self.floor, len(self.live), len(self.dead))]
+        parts = [_HEAD.pack(len(self.live), len(self.dead))]
         parts += [_SEGMENT.pack(s.first, s.last, s.size, s.digest) for s in self.live]
         parts += [_DEAD.pack(first) for first in self.dead]
         return b"".join(parts)
@@ -121,7 +119,7 @@ class Index:
         """Inverse of ``encode``; empty bytes, or bytes of another length, are an empty index."""
         if len(data) < _HEAD.size:
             return cls()
-        floor, live, dead = _HEAD.unpack_from(data)
+        live, dead = _HEAD.unpack_from(data)
         if len(data) != _HEAD.size + live * _SEGMENT.size + dead * _DEAD.size:
             return cls()
         at = _HEAD.size
@@ -130,4 +128,4 @@ class Index:
         ]
         at += live * _SEGMENT.size
         firsts = [_DEAD.unpack_from(data, at + k * _DEAD.size)[0] for k in range(dead)]
-        return cls(segments, firsts, floor)
+        return cls(segments, firsts)
