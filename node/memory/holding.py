@@ -145,6 +145,7 @@ class Holding:
             if stage.chain.next <= chain.next:
                 del self.set.stages[author]
                 return
+            assert stage.chain.start > chain.next, "a stage begins beyond a gap"
             batches = list(stage.batches)
             try:
                 await self._watch(self.log.replace(author, [(b, encode_batch(b)) for b in batches]))

@@ -94,7 +94,7 @@ class BatchLog:
             except PeerError:
                 await self._store.drop([self._named(author, "fork")])
             else:
-                await self._clear(author, keep_proof=True)
+                await self._clear(author)
                 return evidence
         log = self._of(author)
         log.index = Index.decode(await self._store.get(self._named(author, "index")) or b"")
@@ -110,14 +110,9 @@ class BatchLog:
             check = partial(self._checked, segment, data)
             found = await self._compute.maths(check, cost_s=segment.size * CHECK_S_PER_BYTE)
             if not found or (headers and not _follows(found[0], headers[-1])):
-                self._retire_below(log, segment.first + (not found))
                 headers.clear()
             headers += found
         return headers
-
-    def _retire_below(self, log: _AuthorLog, first: int) -> None:
-        for segment in [s for s in log.index.live if s.first < first]:
-            log.index.retire(segment)
 
     def _checked(self, segment: Segment, data: bytes) -> list[SignedHeader]:
         """The headers of a segment whose bytes are as they were written, or none; pure."""
@@ -140,14 +135,13 @@ class BatchLog:
                 stale.append(key)
                 continue
             seq = batch.header.seq
-            if seq < log.index.floor or (headers and seq <= headers[-1].header.seq):
-                stale.append(key)  # left by a crash after its segment was written, or a jump
+            if headers and seq <= headers[-1].header.seq:
+                stale.append(key)  # left by a crash after its segment was written
                 continue
-            if headers and not _follows(batch.signed, headers[-1]):
+            if headers and not _follows(batch.signed, headers[-1]):  # what a jump left behind
                 headers.clear()
                 stale += [self._slot(author, old) for old in log.tail]
                 log.drop(list(log.tail))
-                self._retire_below(log, seq)
             headers.append(batch.signed)
             log.add(seq, data)
         if stale:
@@ -182,15 +176,16 @@ class BatchLog:
             parts = _segments(batches)
             tail = parts.pop()
             # First the names of blobs to come, as if they were dead: a crash leaves none behind.
-            log.index.dead += [part[0][0].header.seq for part in parts]
+            for part in parts:
+                log.index.bury(part[0][0].header.seq)
             await self._store.put({self._named(author, "index"): log.index.encode()})
-            fresh = _AuthorLog(index=Index([], list(log.index.dead), batches[0][0].header.seq))
+            fresh = _AuthorLog(index=Index([], list(log.index.dead)))
             for part in parts:
                 await self._write_segment(
                     author, fresh.index, [data for _, data in part], part[0][0].header.seq
                 )
             for segment in list(log.index.live):
-                fresh.index.dead.append(segment.first)
+                fresh.index.bury(segment.first)
             slots: dict[str, bytes] = {}
             for batch, data in tail:
                 slots[self._slot(author, batch.header.seq)] = data
@@ -237,7 +232,7 @@ class BatchLog:
         async with self._writing:
             key = self._named(evidence.author, "fork")
             await self._store.put({key: encode_evidence(evidence)})
-            await self._clear(evidence.author, keep_proof=True)
+            await self._clear(evidence.author)
 
     async def _write_segment(
         self, author: PeerId, index: Index, data: Sequence[bytes], first: int
@@ -245,29 +240,31 @@ class BatchLog:
         """Write a blob and count it; the index is the caller's to write."""
         chunks = join(data)
         await self._store.write_blob(self._blob(author, first), chunks)
+        index.synced()
         index.add(Segment.of(first, first + len(data) - 1, chunks))
 
     async def _drop_dead(self, author: PeerId, log: _AuthorLog) -> None:
         """Delete blobs that the index no longer counts; it names them until it is written again."""
         for first in log.index.dead:
             await self._store.drop_blob(self._blob(author, first))
-        log.index.forget_dead()
+        log.index.deleted()
 
     async def clear(self, author: PeerId) -> None:
-        """Forget all of an author."""
+        """Forget all batches of an author."""
         async with self._writing:
-            await self._clear(author, keep_proof=False)
+            await self._clear(author)
 
-    async def _clear(self, author: PeerId, *, keep_proof: bool) -> None:
-        log = self._authors.pop(author, None)
-        index = log.index if log is not None else None
-        if index is None:
-            index = Index.decode(await self._store.get(self._named(author, "index")) or b"")
-        for first in [*(segment.first for segment in index.live), *index.dead]:
-            await self._store.drop_blob(self._blob(author, first))
-        keys = [key for key, _ in await self._store.scan(self._named(author, ""))]
-        proof = self._named(author, "fork")
-        await self._store.drop([key for key in keys if not (keep_proof and key == proof)])
+    async def _clear(self, author: PeerId) -> None:
+        """Drop batches; the index stays, to delete what a crash brings back."""
+        log = self._authors.setdefault(author, _AuthorLog())
+        if not log.index.live and not log.index.dead:
+            log.index = Index.decode(await self._store.get(self._named(author, "index")) or b"")
+        log.index.retire_all()
+        await self._store.put({self._named(author, "index"): log.index.encode()})
+        await self._drop_dead(author, log)
+        keys = [key for key, _ in await self._store.scan(self._named(author, "b/"))]
+        await self._store.drop(keys)
+        log.drop(list(log.tail))
         self._forget(author)
 
     def _forget(self, author: PeerId) -> None:

@@ -6,7 +6,7 @@ Implements docs/protocol.md, "Telling" and "Asking for batches".
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -44,6 +44,8 @@ class _Peer:
     """Authors of whom it has not been told the latest."""
     news: asyncio.Event = field(default_factory=asyncio.Event)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    curious: bool = False
+    """It marks an author as forked that is not known as such here: ask for the evidence."""
     asking: bool = False
     tasks: list["asyncio.Task[None]"] = field(default_factory=list)
 
@@ -105,6 +107,14 @@ class PeerTasks:
         if entry is not None:
             entry.state.hear(lines)
             entry.wake.set()
+            if self._accuses(lines):
+                entry.curious = True
+                entry.news.set()
+
+    def _accuses(self, lines: Iterable[MemoryLine]) -> bool:
+        """Do they mark an author as forked of whom there is no evidence here?"""
+        held = self._holding.set
+        return any(line.forked and not held.chain(line.author).is_forked for line in lines)
 
     def _pauses(self) -> Iterator[float]:
         pause_s = min(QUICK_S, self._pace.period_s)
@@ -148,6 +158,11 @@ class PeerTasks:
         while True:
             await entry.news.wait()
             entry.news.clear()
+            if entry.curious and not entry.asking:
+                await self._exchange(entry)
+                entry.curious = False
+                if self._accuses(entry.state.lines.values()):
+                    await asyncio.sleep(self._pace.retry_s)  # words, and no evidence
             chains = [self._holding.set.chain(author) for author in sorted(entry.dirty)]
             entry.dirty.clear()
             lines = tuple(

@@ -203,11 +203,15 @@ class Planner:
         return dropped
 
     def lag(self, lines: Iterable[MemoryLine]) -> int:
-        """Entries that some peer said to hold, by ``lines``, and that are not held here."""
-        most: dict[PeerId, int] = {}
+        """Entries that are not held here though two peers say, by ``lines``, that they hold them.
+
+        Where only one peer tells of an author, its word has to do.
+        """
+        told: dict[PeerId, list[int]] = {}
         for line in lines:
             if line.author in self._held and not self._held.chain(line.author).is_forked:
-                most[line.author] = max(most.get(line.author, 0), line.entries)
+                told.setdefault(line.author, []).append(line.entries)
         return sum(
-            max(0, entries - self._held.chain(author).end_entry) for author, entries in most.items()
+            max(0, sorted(entries)[-2:][0] - self._held.chain(author).end_entry)
+            for author, entries in told.items()
         )

@@ -135,5 +135,10 @@ class _Pull:
 
     async def _flush(self) -> None:
         group, self.group, self.group_bytes = self.group, [], 0
-        if group:
+        if not group:
+            return
+        try:
             await self.puller.holding.accept(group)
+        except Unavailable:
+            self.fresh = 0  # the disk takes nothing: no reason to ask again at once
+            raise

@@ -10,11 +10,9 @@ from blake3 import blake3
 from node.types import DIGEST_BYTES
 
 _LENGTH = struct.Struct("<I")
-_HEAD = struct.Struct("<QII")
+_HEAD = struct.Struct("<II")
 _SEGMENT = struct.Struct(f"<QQQ{DIGEST_BYTES}s")
 _DEAD = struct.Struct("<Q")
-
-DEAD_NAMED = 8
 
 
 def join(batches: Sequence[bytes]) -> list[bytes]:
@@ -66,25 +64,41 @@ class Index:
 
     live: list[Segment] = field(default_factory=list)
     dead: list[int] = field(default_factory=list)
-    """First seqs of blobs that are to be deleted. The newest stay named for a while after that,
-    since a crash may bring a deleted blob back."""
-    floor: int = 0
-    """Stored batches below are of a chain that a jump replaced."""
+    """First seqs of blobs that are to be deleted, or were: a crash may bring one back until the
+    folder is synced by the next blob that is written."""
+    gone: int = field(default=0, compare=False)
+    """So many of ``dead``, from its start, were deleted in this life."""
 
     def add(self, segment: Segment) -> None:
         """Count a blob that was written."""
         self.live.append(segment)
         if segment.first in self.dead:
+            self.gone -= self.dead.index(segment.first) < self.gone
             self.dead.remove(segment.first)
 
     def retire(self, segment: Segment) -> None:
         """Count a blob no more."""
         self.live.remove(segment)
-        self.dead.append(segment.first)
+        self.bury(segment.first)
 
-    def forget_dead(self) -> None:
-        """Name only the newest deleted blobs."""
-        del self.dead[:-DEAD_NAMED]
+    def bury(self, first: int) -> None:
+        """Name a blob that is to be deleted, if it is there."""
+        if first not in self.dead:
+            self.dead.append(first)
+
+    def retire_all(self) -> None:
+        """Count no blob."""
+        for segment in list(self.live):
+            self.retire(segment)
+
+    def deleted(self) -> None:
+        """All dead blobs were deleted just now."""
+        self.gone = len(self.dead)
+
+    def synced(self) -> None:
+        """A blob was written: those deleted before stay so, and need no name."""
+        del self.dead[: self.gone]
+        self.gone = 0
 
     def holding(self, seq: int) -> Segment | None:
         """The segment with batch ``seq``."""
@@ -95,7 +109,7 @@ class Index:
 
     def encode(self) -> bytes:
         """Bytes of the slot."""
-        parts = [_HEAD.pack(self.floor, len(self.live), len(self.dead))]
+        parts = [_HEAD.pack(len(self.live), len(self.dead))]
         parts += [_SEGMENT.pack(s.first, s.last, s.size, s.digest) for s in self.live]
         parts += [_DEAD.pack(first) for first in self.dead]
         return b"".join(parts)
@@ -105,7 +119,7 @@ class Index:
         """Inverse of ``encode``; empty bytes, or bytes of another length, are an empty index."""
         if len(data) < _HEAD.size:
             return cls()
-        floor, live, dead = _HEAD.unpack_from(data)
+        live, dead = _HEAD.unpack_from(data)
         if len(data) != _HEAD.size + live * _SEGMENT.size + dead * _DEAD.size:
             return cls()
         at = _HEAD.size
@@ -114,4 +128,4 @@ class Index:
         ]
         at += live * _SEGMENT.size
         firsts = [_DEAD.unpack_from(data, at + k * _DEAD.size)[0] for k in range(dead)]
-        return cls(segments, firsts, floor)
+        return cls(segments, firsts)

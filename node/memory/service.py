@@ -65,7 +65,7 @@ class MemoryStatus:
     bytes: int
     authors: tuple[AuthorStatus, ...]
     lag: int
-    """Entries that peers hold, as they say, and that are not here yet."""
+    """Entries that peers hold, as two of them say, and that are not here yet."""
     evidence: tuple[ForkEvidence, ...]
     waiting: int
     """Changes that the slowest consumer has not taken."""

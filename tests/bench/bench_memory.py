@@ -1,4 +1,4 @@
-"""Shared memory on real nodes: bytes to reconcile two large sets, lag and CPU of steady sharing.
+"""Shared memory on real nodes: bytes to reconcile large sets, a late joiner, lag and CPU.
 
     python tests/bench/bench_memory.py [--seconds 30] [--entries 1000000]
 
@@ -106,8 +106,8 @@ def drawn(rng: np.random.Generator, count: int) -> Entries:
 # Reconciling ------------------------------------------------------------------------------------
 
 
-async def reconcile(total: int, folder: Path) -> None:
-    """Two nodes hold ``total`` entries but for the last DIFFERENCE, which one of them lacks."""
+async def reconcile(total: int, lacking: int, folder: Path) -> None:
+    """Two nodes hold ``total`` entries but for the last ``lacking``, which one of them lacks."""
     spec = MemorySpec.shared(total, AUTHORS, DIMS, payload_bytes=1)
     none: list[PeerId] = []
     peers: list[PeerId] = none
@@ -121,7 +121,7 @@ async def reconcile(total: int, folder: Path) -> None:
         rng = np.random.default_rng(7)
         entries = drawn(rng, BATCH)
         each = total // AUTHORS // BATCH
-        missing = dict.fromkeys(range(AUTHORS), DIFFERENCE // AUTHORS // BATCH)
+        missing = dict.fromkeys(range(AUTHORS), lacking // AUTHORS // BATCH)
         for author in range(AUTHORS):
             group = []
             previous = None
@@ -136,7 +136,7 @@ async def reconcile(total: int, folder: Path) -> None:
                     group = []
         fill_s = time.perf_counter() - began
         held = [x.service.status().entries for x in (a, b)]
-        assert held[0] - held[1] == DIFFERENCE, held
+        assert held[0] - held[1] == lacking, held
         b.host.transport.learn(a.host.transport.peer_id, a.host.transport.addresses)
         a.host.transport.learn(b.host.transport.peer_id, b.host.transport.addresses)
         began = time.perf_counter()
@@ -147,13 +147,13 @@ async def reconcile(total: int, folder: Path) -> None:
         began = time.perf_counter()
         while a.service.root() != b.service.root():
             await asyncio.sleep(0.005)
-            assert time.perf_counter() - began < 60
+            assert time.perf_counter() - began < 300
         took_s = time.perf_counter() - began
         moved = sum(sum(sizes) for sizes in b.host.transport.traffic().values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    difference = DIFFERENCE * spec.entry_bytes
+    difference = lacking * spec.entry_bytes
     print(
         f"reconcile: {held[0]:,} entries against {held[1]:,} (filled in {fill_s:.1f} s, read and "
         f"checked from disk in {load_s:.1f} s for both)\n"
@@ -281,9 +281,11 @@ def main() -> None:
         if options.only != "reconcile":
             share_both(Path(name), options.seconds)
         if options.only != "share":
-            for side in "ab":
-                (Path(name) / side).mkdir()
-            uvloop.run(reconcile(options.entries, Path(name)))
+            for lacking in (DIFFERENCE, options.entries):
+                folder = Path(name) / str(lacking)
+                for side in "ab":
+                    (folder / side).mkdir(parents=True)
+                uvloop.run(reconcile(options.entries, lacking, folder))
 
 
 if __name__ == "__main__":

@@ -308,3 +308,21 @@ async def test_a_flood_of_tiny_batches_is_limited_too(make: Make) -> None:
     await asyncio.sleep(10)
     assert max(flood.next_of(flood.own)) <= 400 * 12 / 33 + 20
     await flood.honest_entries_go_on(within_s=0.6)
+
+
+async def test_evidence_spreads_in_a_second(make: Make) -> None:
+    lies = make(pace=MemoryPace(period_s=1000.0))  # summaries alone would take for ever
+    liar = await lies.start()
+    one, other = lies.chain(5, value=1.0), lies.chain(5, 5, value=2.0)
+    peers = [node.peer for node in lies.world.nodes]
+    await asyncio.sleep(60)
+    liar.chunks = lambda caller, author, seq: [encode_batch(b) for b in told[caller][seq:]]
+    told = {peers[0]: one, peers[1]: one, peers[2]: one}
+    liar.lines_for = {peer: [line_of(chain)] for peer, chain in told.items()}
+    await lies.hint()
+    await lies.world.until(lambda: lies.next_of(lies.own) == [1, 1, 1], within_s=1.0)
+    told[peers[0]] = other
+    liar.lines_for[peers[0]] = [line_of(other)]
+    await liar.hint(peers[0])
+    await lies.world.until(lambda: all(s.evidence() for s in lies.world.honest), within_s=1.0)
+    assert lies.world.all_equal()

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from node.errors import ConfigError, Unavailable
+from node.memory import log
 from node.memory.config import MemoryPace, MemorySpec
 from node.memory.service import MemoryService
 from node.types import PeerId
@@ -211,6 +212,34 @@ async def test_a_lost_slot_log_silences_the_author_and_nobody_else(make: Make) -
     assert not world.blamed()
 
 
+async def test_own_batches_that_the_disk_lost_come_back_before_anything_is_signed(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "SEGMENT_BYTES", 2000)
+    world = make(3)
+    await start_all(world)
+    await world.produce(0, 40, 0.1, 10)
+    await world.until(world.all_equal, within_s=1.0)
+    root = world.roots()[0]
+    for index in range(3):
+        await world.crash(index)
+    disk = world.nodes[0].store.disk
+    rotten = next(name for name in disk.names() if name.startswith("blobs/"))
+    disk.replace(rotten, b"other bytes")
+    disk.fsync_folder()
+    service = await world.start(0)
+    assert service.status().entries == 0
+    with pytest.raises(Unavailable, match="not yet back"):
+        await world.append(0, 1)
+    await world.start(1)
+    await world.until(lambda: world.roots() == [root, root], within_s=8.0)
+    await world.append(0, 1)
+    await world.start(2)
+    await world.until(world.all_equal, within_s=8.0)
+    assert not world.blamed()
+    assert service.status().entries == 401
+
+
 async def test_a_full_disk_takes_nothing_and_recovers(make: Make) -> None:
     world = make(2)
     await start_all(world)
@@ -221,6 +250,10 @@ async def test_a_full_disk_takes_nothing_and_recovers(make: Make) -> None:
     await asyncio.sleep(2)
     assert world.honest[0].status().entries == 0
     assert world.honest[0].status().trouble
+    before = sum(world.nodes[1].host.transport.traffic()[world.nodes[0].peer])  # type: ignore[union-attr]
+    await asyncio.sleep(60)
+    after = sum(world.nodes[1].host.transport.traffic()[world.nodes[0].peer])  # type: ignore[union-attr]
+    assert after - before < 60_000  # it is not asked for again and again
     world.nodes[0].store.unfill()
     await world.append(0, 5)
     await world.until(lambda: world.all_equal() and bool(world.honest[0].status().entries), 8.0)
