@@ -119,9 +119,3 @@ class BatchesRequest(_message.Message):
     job: bytes
     wants: _containers.RepeatedCompositeFieldContainer[BatchWant]
     def __init__(self, job: _Optional[bytes] = ..., wants: _Optional[_Iterable[_Union[BatchWant, _Mapping]]] = ...) -> None: ...
-
-class MemoryVector(_message.Message):
-    __slots__ = ("lines",)
-    LINES_FIELD_NUMBER: _ClassVar[int]
-    lines: _containers.RepeatedCompositeFieldContainer[MemoryLine]
-    def __init__(self, lines: _Optional[_Iterable[_Union[MemoryLine, _Mapping]]] = ...) -> None: ...

@@ -76,10 +76,6 @@ def _targets() -> dict[str, Target]:
             convert.decode_batches_request, limits.BATCHES_REQUEST_BYTES_MAX, pb.BatchesRequest,
             [convert.encode_batches_request(BatchesRequest(JOB, wants))],
         ),
-        "vector": (
-            convert.decode_vector, limits.MEMORY_LINES_BYTES_MAX, pb.MemoryVector,
-            [convert.encode_vector(lines)],
-        ),
     }  # fmt: skip
 
 

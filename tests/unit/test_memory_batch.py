@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.errors import BadSignature, ConfigError, Malformed, PeerError, TooLarge
-from node.identity import Identity, verify
+from node.identity import Identity, public_key_of, verify
 from node.memory.batch import (
     ContentError,
     Entries,
@@ -21,20 +21,20 @@ from node.memory.batch import (
 from node.memory.config import MemorySpec
 from node.memory.evidence import check_evidence, contradict
 from node.merkle import digest
-from node.types import JobId
+from node.types import Digest, JobId
 from node.wire import memory_pb2 as pb
+from node.wire.convert import decode_commitment, encode_commitment
 from node.wire.convert_memory import (
     decode_batch,
     decode_evidence,
     decode_header,
-    decode_vector,
     encode_batch,
     encode_evidence,
     encode_header,
-    encode_vector,
 )
 from node.wire.limits import BATCH_BODY_BYTES_MAX
 from node.wire.memory_messages import ForkEvidence, KeyType, MemoryLine
+from node.wire.messages import Commitment, PartCommitment
 from simulator.host.signer import KeyedSigner
 from simulator.memory_liar import chain_of, forged
 
@@ -242,16 +242,19 @@ def test_evidence_is_checked_by_whoever_gets_it() -> None:
         check_evidence(proof, JobId(bytes(32)), verify)
 
 
-def test_a_vector_has_one_spelling() -> None:
-    authors = [Identity(bytes([i]) * 32).peer_id for i in range(3)]
-    lines = [MemoryLine(authors[0], 1, 4, 40, bytes(32)), MemoryLine(authors[1], forked=True)]
-    data = encode_vector(lines)
-    assert encode_vector(lines[::-1]) == data
-    assert sorted(decode_vector(data), key=lambda line: line.author) == sorted(
-        lines, key=lambda line: line.author
-    )
+def test_what_a_commitment_says_of_memory_is_checked_in_form() -> None:
+    authors = sorted((Identity(bytes([i]) * 32).peer_id for i in range(3)), key=public_key_of)
+    lines = (MemoryLine(authors[0], 1, 4, 40, bytes(32)), MemoryLine(authors[1], forked=True))
+
+    def coded(*told: MemoryLine) -> tuple[MemoryLine, ...]:
+        part = PartCommitment(Digest(bytes(32)), 1, 0)
+        commitment = Commitment(Digest(bytes(32)), Digest(bytes(32)), (part,), 1, 0, memory=told)
+        return decode_commitment(encode_commitment(commitment)).memory
+
+    assert coded(*lines) == lines
+    assert coded(*lines[::-1]) == lines
     with pytest.raises(Malformed):
-        decode_vector(data + data)
+        coded(lines[0], lines[0])
     for bad in (
         MemoryLine(authors[0], 4, 4, 40, bytes(32)),
         MemoryLine(authors[0], 0, 4, 3, bytes(32)),
@@ -260,4 +263,4 @@ def test_a_vector_has_one_spelling() -> None:
         MemoryLine(authors[0], 0, 2**48 + 2, 2**48 + 2, bytes(32)),
     ):
         with pytest.raises(PeerError):
-            decode_vector(encode_vector([bad]))
+            coded(bad)

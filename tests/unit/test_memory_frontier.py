@@ -1,119 +1,91 @@
-"""Roots, certified frontiers and credits: f liars move nothing, and a flood earns no more."""
+"""What is certified of shared memory, its identity, and the rates at which it is taken in."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from node.identity import Identity
+from node.ledger.frontier import certified_frontier, entry_credits, frontier_of, memory_root
 from node.memory.bucket import Bucket
-from node.memory.frontier import (
-    Reach,
-    certified_frontier,
-    entry_credits,
-    frontier_of,
-    memory_root,
-)
 from node.types import PeerId
-from node.wire.memory_messages import MemoryLine
+from node.wire.memory_messages import MemoryLine, MemoryReach
 
-AUTHORS = [Identity(bytes([i]) * 32).peer_id for i in range(3)]
-HEAD = bytes(32)
-
-
-@st.composite
-def lines(draw: st.DrawFn) -> list[MemoryLine]:
-    """One elector's lines, whether true or not."""
-    found = []
-    for author in AUTHORS:
-        how = draw(st.integers(0, 3))
-        if how == 1:
-            found.append(MemoryLine(author, forked=True))
-        elif how > 1:
-            following = draw(st.integers(1, 30))
-            entries = draw(st.integers(following, 4 * following))
-            found.append(MemoryLine(author, 0, following, entries, HEAD))
-    return found
+IDS = sorted(Identity(index.to_bytes(32, "big")).peer_id for index in range(3))
 
 
-vectors = st.lists(lines(), max_size=7)
+def _line(author: PeerId, batches: int, forked: bool = False) -> MemoryLine:
+    if forked or not batches:
+        return MemoryLine(author, forked=forked)
+    return MemoryLine(author, 0, batches, 10 * batches, bytes(32))
 
 
-def held(vectors_: list[list[MemoryLine]], author: PeerId, name: str) -> list[int]:
-    return [getattr(x, name) for v in vectors_ for x in v if x.author == author]
+Vectors = st.lists(
+    st.dictionaries(st.sampled_from(IDS), st.integers(0, 9)).map(
+        lambda held: tuple(_line(author, batches) for author, batches in sorted(held.items()))
+    ),
+    max_size=7,
+)
 
 
-@settings(max_examples=200)
-@given(vectors, st.integers(0, 2))
-def test_at_least_one_honest_elector_holds_what_is_certified(
-    named: list[list[MemoryLine]], f: int
+def _held(vector: tuple[MemoryLine, ...], author: PeerId) -> int:
+    return next((line.next for line in vector if line.author == author), 0)
+
+
+@given(Vectors, st.integers(0, 2), st.integers(0, 5))
+def test_a_batch_is_certain_once_more_than_f_hold_it(
+    vectors: list[tuple[MemoryLine, ...]], f: int, known: int
 ) -> None:
-    frontier = certified_frontier(named, f, {})
-    assert list(frontier) == sorted(frontier)
-    for author, reach in frontier.items():
-        assert sum(n >= reach.next for n in held(named, author, "next")) > f
-        assert sum(n >= reach.entries for n in held(named, author, "entries")) > f
-        assert sum(held(named, author, "forked")) <= f
-    for author in AUTHORS:  # and no more could be
-        most = frontier.get(author, Reach())
-        if sum(held(named, author, "forked")) <= f:
-            assert sum(n > most.next for n in held(named, author, "next")) <= f
-            assert sum(n > most.entries for n in held(named, author, "entries")) <= f
+    before = (MemoryReach(IDS[0], known, 10 * known),) if known else ()
+    after = certified_frontier(vectors, f, before)
+    assert [reach.author for reach in after] == sorted(reach.author for reach in after)
+    found = {reach.author: reach for reach in after}
+    for author in IDS:
+        numbers = [n for n in range(10) if sum(_held(v, author) >= n for v in vectors) > f]
+        certain = max([0, *numbers, known if author == IDS[0] else 0])
+        reach = found.get(author, MemoryReach(author, 0, 0))
+        assert (reach.next, reach.entries) == (certain, 10 * certain)
 
 
-@settings(max_examples=200)
-@given(vectors, lines(), st.integers(0, 2))
-def test_f_liars_certify_nothing_and_condemn_nobody(
-    honest: list[list[MemoryLine]], lie: list[MemoryLine], f: int
+@given(Vectors, Vectors, st.integers(1, 2))
+def test_f_liars_move_nothing_beyond_what_an_honest_elector_holds(
+    honest: list[tuple[MemoryLine, ...]], liars: list[tuple[MemoryLine, ...]], f: int
 ) -> None:
-    told = certified_frontier([*honest, *[lie] * f], f, {})
-    for author, reach in told.items():
-        assert reach.next <= max(held(honest, author, "next"), default=0)
-        assert reach.entries <= max(held(honest, author, "entries"), default=0)
-    if not any(line.forked for vector in honest for line in vector):
-        before = {a: Reach(1, 1) for a in AUTHORS}
-        assert set(certified_frontier([*honest, *[lie] * f], f, before)) == set(AUTHORS)
+    after = certified_frontier([*honest, *liars[:f]], f, ())
+    for reach in after:
+        assert reach.next <= max((_held(v, reach.author) for v in honest), default=0)
 
 
-@given(vectors, vectors)
-def test_a_frontier_never_falls_back(
-    first: list[list[MemoryLine]], then: list[list[MemoryLine]]
-) -> None:
-    before = certified_frontier(first, 1, {})
-    after = certified_frontier(then, 1, before)
-    for author, reach in after.items():
-        last = before.get(author, Reach())
-        assert reach.next >= last.next
-        assert reach.entries >= last.entries
-    assert sum(entry_credits(before, after, 10).values()) <= 10 * len(AUTHORS)
+def test_an_author_is_out_when_more_than_f_know_that_it_forked_and_not_before() -> None:
+    vectors = [(_line(IDS[0], 3),), (_line(IDS[0], 3),), (_line(IDS[0], 0, forked=True),)]
+    before = (MemoryReach(IDS[0], 2, 20),)
+    assert certified_frontier(vectors, 1, before) == (MemoryReach(IDS[0], 3, 30),)
+    vectors.append((_line(IDS[0], 0, forked=True),))
+    assert certified_frontier(vectors, 1, before) == ()
 
 
-def test_credits_count_entries_up_to_the_cap_and_none_for_the_forked() -> None:
-    a, b, c = sorted(AUTHORS)
-    before = {a: Reach(2, 100), b: Reach(1, 10)}
-    after = {a: Reach(5, 160), c: Reach(1, 5000)}  # b forked
-    assert entry_credits(before, after, 1000) == {a: 60, c: 1000}
-    assert entry_credits(after, after, 1000) == {}
+def test_entries_earn_once_and_no_flood_earns_more() -> None:
+    before = (MemoryReach(IDS[0], 2, 20), MemoryReach(IDS[2], 1, 5))
+    after = (MemoryReach(IDS[0], 3, 27), MemoryReach(IDS[1], 9, 9000))
+    assert entry_credits(before, after, 100) == {IDS[0]: 7, IDS[1]: 100}
 
 
-def test_shown_evidence_removes_an_author_at_once() -> None:
-    author = AUTHORS[0]
-    vectors_ = [[MemoryLine(author, 0, 3, 30, HEAD)]] * 4
-    assert certified_frontier(vectors_, 1, {}) == {author: Reach(3, 30)}
-    assert certified_frontier(vectors_, 1, {author: Reach(2, 9)}, forked={author}) == {}
+def test_a_node_tells_what_it_holds_and_nothing_of_who_forked() -> None:
+    lines = [_line(IDS[1], 4), _line(IDS[0], 0), _line(IDS[2], 0, forked=True)]
+    assert frontier_of(lines) == (MemoryReach(IDS[1], 4, 40),)
 
 
 def test_a_root_tells_sets_apart_and_ignores_order() -> None:
-    a, b, c = AUTHORS
-    one = [MemoryLine(a, 0, 3, 30, HEAD), MemoryLine(b), MemoryLine(c, forked=True)]
+    a, b, c = IDS
+    one = [MemoryLine(a, 0, 3, 30, bytes(32)), MemoryLine(b), MemoryLine(c, forked=True)]
     assert memory_root(one) == memory_root([one[2], one[0]])
     others = [
-        [MemoryLine(a, 1, 3, 30, HEAD), one[2]],
+        [MemoryLine(a, 1, 3, 30, bytes(32)), one[2]],
         [MemoryLine(a, 0, 3, 30, bytes([1]) * 32), one[2]],
-        [MemoryLine(b, 0, 3, 30, HEAD), one[2]],
+        [MemoryLine(b, 0, 3, 30, bytes(32)), one[2]],
         [one[0]],
         [],
     ]
     assert len({memory_root(x) for x in [one, *others]}) == 6
-    assert frontier_of(one) == {a: Reach(3, 30)}
+    assert frontier_of(one) == (MemoryReach(a, 3, 30),)
 
 
 @given(st.lists(st.tuples(st.floats(0, 10), st.floats(0, 5)), max_size=40))
