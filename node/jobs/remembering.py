@@ -20,7 +20,7 @@ from node.memory.feed import Change
 from node.memory.service import MemoryDeps, MemoryService, MemoryStatus
 from node.merkle import digest
 from node.ports import AdvanceRequest, Arrived, Worker
-from node.types import JobId, PeerId
+from node.types import Digest, JobId, PeerId
 from node.wire.memory_messages import KeyType, MemoryLine
 from workloads.api import Entries, MemoryForm
 
@@ -88,7 +88,10 @@ class Remembering:
         """Steps that earlier rounds took note of."""
         self._moved = asyncio.Event()
         self._arrived: deque[Change] = deque()
+        self._arrival = asyncio.Event()
         self._room = asyncio.Event()
+        self._regained = 0
+        """Own entries of earlier lives that the worker was given, by number."""
         self._unshared: deque[Entries] = deque()
         self._going = True
         self.trouble = ""
@@ -100,6 +103,10 @@ class Remembering:
         """What is held, as a commitment says it: without authors of whom nothing is."""
         held = [line for line in self._service.lines() if line.next or line.forked]
         return tuple(sorted(held, key=lambda line: public_key_of(line.author)))
+
+    def root(self) -> Digest:
+        """Identity of what is held."""
+        return self._service.root()
 
     def status(self) -> MemoryStatus:
         """Numbers for people."""
@@ -141,6 +148,7 @@ class Remembering:
                     self._room.clear()
                     await self._room.wait()
                 self._arrived.append(change)
+                self._arrival.set()
 
     async def _work(self) -> None:
         await self._service.loaded.wait()
@@ -148,6 +156,11 @@ class Remembering:
         made = next((line.entries for line in self.lines() if line.author == self._own), 0)
         life = self._job + self._own.encode() + made.to_bytes(8, "big")
         seed = digest("memory worker", life)
+        while self._regained < made:  # first remember oneself
+            if taken := self._taken():
+                await self._worker.advance(AdvanceRequest(taken, 0, 0.0, seed))
+            else:
+                await self._arrival.wait()
         while self._going:
             request = AdvanceRequest(self._taken(), SLICE_STEPS_MAX, SLICE_S, seed)
             reply = await self._worker.advance(request)
@@ -163,11 +176,14 @@ class Remembering:
         count = 0
         while self._arrived and count < ARRIVED_PER_SLICE_MAX:
             change = self._arrived.popleft()
-            author = "" if change.author == self._own else change.author
+            author: str = change.author
+            if author == self._own and change.batch is not None:
+                author, self._regained = "", change.batch.header.end_entry
             entries = change.entries if change.batch is not None else None
             count += len(entries) if entries is not None else 0
             taken.append(Arrived(author, entries))
         self._room.set()
+        self._arrival.clear()
         return taken
 
     async def _share(self) -> None:
