@@ -6,7 +6,7 @@ PROTO := $(wildcard proto/node/wire/*.proto)
 CODE := node workloads simulator tests
 export OMP_NUM_THREADS := 1
 
-.PHONY: setup demo test check sim sim-long fmt proto fuzz kills bench clean
+.PHONY: setup demo test test-compose check sim sim-long fmt proto fuzz kills bench clean
 
 setup: $(STAMP)  ## make .venv and install, once
 
@@ -23,6 +23,9 @@ demo: setup  ## five nodes, one liar, one picture
 test: setup  ## all tests: first what needs no daemons, then real ones on loopback
 	@$(BIN)/pytest -q -n 2 -m "not network and not slow and not sim"
 	@$(BIN)/pytest -q -m network
+
+test-compose: setup  ## the swarm of docker-compose.yml, with faults; needs a container engine
+	@$(BIN)/python tests/soak/compose.py
 
 check: setup  ## the quick loop: format, lint, types, import contracts, fresh protobuf, unit tests
 	@$(BIN)/ruff format --check $(CODE)
@@ -64,4 +67,4 @@ bench: setup  ## rounds beside hivemind's averager
 	@$(BIN)/python tests/bench/bench_round.py
 
 clean:  ## remove what the targets made
-	@rm -rf .venv out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv out wheels .mypy_cache .ruff_cache .pytest_cache .hypothesis

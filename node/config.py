@@ -138,6 +138,8 @@ class NodeConfig(Settings):
 
     data: Annotated[Path, Field(strict=False)] = Path("artel-data")
     """Folder of the key, the slot log, the blobs and the artifacts."""
+    artifacts: Annotated[Path, Field(strict=False)] | None = None
+    """Folder for what jobs draw and write, in place of ``artifacts`` in the data folder."""
     listen: Many[ListenAddress] = Field(
         default=("/ip4/127.0.0.1/tcp/0",), min_length=1, max_length=16
     )
@@ -147,6 +149,11 @@ class NodeConfig(Settings):
     """Told to peers in place of the listened addresses, where a NAT or a proxy forwards them."""
     join: Many[JoinAddress] = Field(default=(), max_length=64)
     """Bootstrap peers, each a multiaddr that ends with /p2p/ID. Empty: wait to be joined."""
+    join_file: Annotated[Path, Field(strict=False)] | None = None
+    """A file with more bootstrap peers, a line each, as ``address_file`` of another node makes it;
+    waited for."""
+    address_file: Annotated[Path, Field(strict=False)] | None = None
+    """Where this node writes its own addresses once it listens, for ``join_file`` of others."""
     relay: bool = False
     """Reach and be reached through relays where no direct connection works."""
     swarm: str = Field(default="main", pattern=SWARM_PATTERN)

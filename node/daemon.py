@@ -5,7 +5,6 @@ Composition: it builds the services, joins them by passing values, and answers t
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -13,9 +12,10 @@ import structlog
 
 from node import __version__
 from node.config import NodeConfig, is_job_id
-from node.errors import ConfigError, PeerError, Unavailable
+from node.errors import ConfigError, PeerError
 from node.identity import Signer, Verifier, verify
 from node.jobs.deps import RunnerDeps
+from node.jobs.finding import JobFinder
 from node.jobs.honest import HONEST, no_failpoint
 from node.jobs.manifest import (
     SignedManifest,
@@ -29,12 +29,10 @@ from node.jobs.scope import Scope
 from node.jobs.service import JobService
 from node.jobs.show import job_status
 from node.membership.service import MembershipConfig, MembershipService
+from node.memory.methods import MemoryMethods
 from node.observe.status import JobStatus, NodeStatus, PeerStatus
 from node.ports import Behaviour, Ports
 from node.types import JobId, PeerId
-
-FIND_JOB_S = 1.0
-"""Pause between two looks for a job that was asked for by id."""
 
 
 class Log(Protocol):
@@ -102,6 +100,7 @@ class Daemon:
                 announce=config.announce,
                 peers_max=config.limits.peers_max,
                 version=__version__,
+                serves_any=config.serve == "any",
             ),
             signer=signer,
             transport=ports.transport,
@@ -110,6 +109,7 @@ class Daemon:
             clock=ports.clock,
             rng=seeded,
             manifest_id=lambda encoded: manifest_id(encoded, verifier),
+            on_change=lambda: self._finder.on_change(),
             verifier=verifier,
         )
         deps = RunnerDeps(
@@ -120,14 +120,17 @@ class Daemon:
             behaviour=behaviour,
             failpoint=failpoint,
             on_blame=self.blame,
-            artifacts=Path(config.data) / "artifacts",
+            artifacts=config.artifacts or config.data / "artifacts",
+            memories=MemoryMethods(self.blame),
             on_event=self._log.info,
         )
         self._jobs = JobService(deps, self.blame)
+        self._finder = JobFinder(
+            self._membership, self._jobs, self._serve_job, verifier, self._log.warning
+        )
         self._stop = asyncio.Event()
         self._up = asyncio.Event()
         self._errors: dict[PeerId, dict[str, int]] = {}
-        self._wanted: set[JobId] = set()
         self._group: Scope | None = None
         self._started_s = 0.0
 
@@ -145,9 +148,9 @@ class Daemon:
                 await self._serve_job(runner.signed)
             for text in self.config.jobs:
                 if is_job_id(text):
-                    self._want(JobId(bytes.fromhex(text)))
+                    self._finder.want(group, JobId(bytes.fromhex(text)))
             if self.config.serve == "any":
-                group.create_task(self._serve_any(), name="jobs-any")
+                group.create_task(self._finder.run_any(group), name="jobs-any")
             self._up.set()
             await self._stop.wait()
             group.cancel_all()
@@ -168,6 +171,9 @@ class Daemon:
         signed = sign_manifest(parse_manifest(manifest_toml, overrides), self._signer)
         await self._jobs.start(signed)
         await self._serve_job(signed)
+        assert self._group is not None
+        told = self._membership.tell(signed.job_id, signed.founders)
+        self._group.create_task(told, name="tell-founders")
         return signed.job_id.hex()
 
     async def _serve_job(self, signed: SignedManifest) -> None:
@@ -175,38 +181,6 @@ class Daemon:
             sorted({peer for runner in self._jobs.runners for peer in runner.signed.founders})
         )
         await self._membership.publish_manifest(signed.encode())
-
-    def _want(self, job: JobId) -> None:
-        if job not in self._wanted and self._jobs.get(job) is None:
-            assert self._group is not None
-            self._wanted.add(job)
-            self._group.create_task(self._find(job), name=f"find-{job.hex()[:8]}")
-
-    async def _find(self, job: JobId) -> None:
-        """Look for a job's manifest until somebody gives it, then run it."""
-        while True:
-            encoded = await self._membership.find_manifest(job)
-            if encoded is not None:
-                signed = decode_signed_manifest(encoded, self._verifier)
-                try:
-                    await self._jobs.start(signed)
-                except Unavailable as error:  # the disk takes nothing now
-                    self._log.warning("job_waits", job=job.hex(), reason=str(error))
-                    await asyncio.sleep(10 * FIND_JOB_S)
-                    continue
-                except ConfigError as error:
-                    self._log.warning("job_not_started", job=job.hex(), reason=str(error))
-                else:
-                    await self._serve_job(signed)
-                self._wanted.discard(job)
-                return
-            await asyncio.sleep(FIND_JOB_S)
-
-    async def _serve_any(self) -> None:
-        while True:
-            for job in sorted(await self._membership.list_manifests()):
-                self._want(job)
-            await asyncio.sleep(10 * FIND_JOB_S)
 
     async def stop_job(self, job_id_hex: str) -> None:
         """Stop a job on this node.
@@ -275,6 +249,7 @@ class Daemon:
                     bytes_up=up,
                     bytes_down=down,
                     errors=dict(self._errors.get(peer, {})),
+                    serves_any=record is not None and record.serves_any,
                 )
             )
         return shown

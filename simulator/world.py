@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from node.config import Limits, NodeConfig
 from node.daemon import Daemon
@@ -95,6 +95,8 @@ class World:
         """(id, manifest) of the job, once it was submitted."""
         self.limits = Limits()
         """Caps of every node."""
+        self.serve: Literal["listed", "any"] = "listed"
+        """What jobs every node takes."""
         self._group = Scope()
         self._verify: Verifier = verify if scenario.signer == "keyed" else verify_ed25519
         self.nodes = [self._make(i) for i in range(scenario.nodes + scenario.followers)]
@@ -210,9 +212,9 @@ class World:
         ports = Ports(
             host.transport, host.discovery, node.store.open(node.peer), node.compute, node.clock
         )
-        jobs = (self.job[0],) if self.job else ()
+        jobs, data = (self.job[0],) if self.job else (), NO_FOLDER / node.name
         node.daemon = Daemon(
-            NodeConfig(data=NO_FOLDER / node.name, join=join, jobs=jobs, limits=self.limits),
+            NodeConfig(data=data, join=join, jobs=jobs, serve=self.serve, limits=self.limits),
             node.signer,
             ports,
             node.behaviour,

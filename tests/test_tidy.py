@@ -24,9 +24,18 @@ PURE = (
     "node/jobs/work.py",
     "node/membership/record.py",
     "node/membership/view.py",
+    "node/memory/batch.py",
+    "node/memory/bucket.py",
+    "node/memory/chain.py",
+    "node/memory/config.py",
+    "node/memory/evidence.py",
+    "node/memory/intake.py",
+    "node/memory/memory_set.py",
+    "node/memory/planning.py",
+    "node/memory/segment.py",
 )
 IMPURE_MODULES = {"asyncio", "time", "datetime", "random", "secrets", "os", "threading", "socket"}
-FLOW = ("node/jobs", "node/membership", "node/daemon.py")
+FLOW = ("node/jobs", "node/membership", "node/memory", "node/daemon.py")
 EDGE_MODULES = {"hivemind", "grpc", "libp2p", "trio", "uvloop", "threading", "subprocess", "torch"}
 
 

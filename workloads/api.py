@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -109,6 +109,103 @@ class Workload(Protocol):
 
     def reset(self) -> None:
         """Forget the inner optimiser's state, as after a resync."""
+        ...
+
+
+@dataclass(frozen=True)
+class MemoryForm:
+    """What the entries of a job's shared memory are like; the same on all its nodes."""
+
+    key_dims: int
+    """Coordinates of a key, 1 to 4096."""
+    key_type: Literal["int8", "fp16"] = "int8"
+    payload_bytes: int = 0
+    """Bytes that each entry carries besides key and value, 0 to 1024."""
+    entries_per_author: int = 250_000
+    """The newest so many of each author are kept. At least 4."""
+
+
+@dataclass(frozen=True, eq=False)
+class Entries:
+    """n entries of a shared memory, in columns. Arrays that came from a peer are read-only."""
+
+    keys: npt.NDArray[Any]
+    """Shape [n, d]; int8, or float16 for fp16 keys."""
+    values: npt.NDArray[np.float32]
+    """Shape [n]; finite."""
+    payload: npt.NDArray[np.uint8]
+    """Shape [n, p]."""
+    key_scale: float = 1.0
+    """Real key = key_scale * int8 key; not used for fp16. Rounded to float32."""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def part(self, start: int, end: int) -> "Entries":
+        """Entries ``start`` to ``end - 1``."""
+        cut = slice(start, end)
+        return Entries(self.keys[cut], self.values[cut], self.payload[cut], self.key_scale)
+
+    def float_keys(self) -> npt.NDArray[np.float32]:
+        """Keys as real numbers. Shape [n, d]."""
+        keys = self.keys.astype(np.float32)
+        if self.keys.dtype == np.int8:
+            keys *= np.float32(self.key_scale)
+        return keys
+
+
+@dataclass(frozen=True)
+class Advance:
+    """What a workload did in one call of ``advance``."""
+
+    steps: int
+    entries: Entries
+    """What it shares of it, and of what it held back before; may be empty."""
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """What a workload has besides ``Workload``'s, if its job shares a memory.
+
+    Such a workload works all the time, in slices, and nobody waits for anybody: what it learned
+    leaves as entries, and the entries of others come in between two slices. Its rounds take no
+    steps: ``train`` only tells what the parameters should become.
+    """
+
+    @property
+    def memory(self) -> MemoryForm:
+        """The form of its entries."""
+        ...
+
+    def start(self, data_seed: bytes) -> None:
+        """Called once, before the first ``advance``.
+
+        Args:
+            data_seed: All draws follow from it; another one on each node and in each of its lives.
+        """
+        ...
+
+    def advance(self, steps_max: int, deadline_s: float, clock: Clock) -> Advance:
+        """Go on from where it stands.
+
+        Args:
+            steps_max: At most so many steps, at least 1.
+            deadline_s: Stop after this long.
+            clock: Read before the first step and after each one.
+        """
+        ...
+
+    def absorb(self, author: str, entries: Entries) -> None:
+        """Take entries in. Their form is the job's and their values are finite; trust them no more.
+
+        Args:
+            author: Peer id; empty for what this node itself shared before a restart.
+            entries: In the order in which their author made them.
+        """
+        ...
+
+    def forget(self, author: str) -> None:
+        """Drop everything of an author: it contradicted itself."""
         ...
 
 

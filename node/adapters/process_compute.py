@@ -1,27 +1,26 @@
 """``Compute`` on one machine: pure functions in a thread, workloads in processes of their own."""
 
 import asyncio
-import json
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 
 from node.adapters.shared_memory import make_memory, map_memory, size_memory
 from node.adapters.worker_forker import WorkerForker
-from node.adapters.worker_process import FRAME_BYTES_MAX, count_params, encode_frame
-from node.errors import ConfigError, WorkerFailed
-from node.ports import FloatVector, TrainReply, TrainRequest
+from node.adapters.worker_frames import encode_frame, entries_from, entries_message
+from node.adapters.worker_link import Commands, Lifeline
+from node.adapters.worker_process import count_params
+from node.errors import WorkerFailed
+from node.ports import AdvanceReply, AdvanceRequest, FloatVector, TrainReply, TrainRequest
+from workloads.api import MemoryForm
 
 T = TypeVar("T")
-Message = dict[str, Any]
 Shapes = list[tuple[str, tuple[int, ...]]]
 
-EXIT_WAIT_S = 2.0
-"""How long ``close`` waits for a killed worker to be gone."""
 COPY_BYTES_INLINE_MAX = 4 << 20
 """Vectors above this are copied in a thread: about 2 ms."""
 
@@ -80,9 +79,10 @@ class ProcessWorker:
     def __init__(self, copies: ThreadPoolExecutor) -> None:
         self._copies = copies
         self._turn = asyncio.Lock()
-        self._commands = _Commands()
-        self._lifeline = _Lifeline(self._commands)
+        self._commands = Commands()
+        self._lifeline = Lifeline(self._commands)
         self._shapes: Shapes = []
+        self._memory: MemoryForm | None = None
         self._inbox: FloatVector = np.empty(0, np.float32)
         self._outbox: FloatVector = np.empty(0, np.float32)
 
@@ -97,6 +97,7 @@ class ProcessWorker:
             await worker._connect(forker, memories)
             hello = await worker._commands.start(start)
             worker._shapes = [(name, tuple(shape)) for name, shape in hello["shapes"]]
+            worker._memory = MemoryForm(**hello["memory"]) if hello["memory"] else None
             for fd in memories:
                 size_memory(fd, count_params(worker._shapes))
             worker._inbox, worker._outbox = map_memory(memories[0]), map_memory(memories[1])
@@ -126,6 +127,34 @@ class ProcessWorker:
     def shapes(self) -> Sequence[tuple[str, tuple[int, ...]]]:
         """Names and shapes, in flat-vector order."""
         return self._shapes
+
+    @property
+    def memory(self) -> MemoryForm | None:
+        """Form of the shared entries."""
+        return self._memory
+
+    async def advance(self, request: AdvanceRequest) -> AdvanceReply:
+        """One slice of a job that shares a memory."""
+        assert self._memory is not None
+        arrived, blobs = [], []
+        for each in request.arrived:
+            shown, blob = entries_message(each.entries) if each.entries else (None, b"")
+            arrived.append({"author": each.author, "entries": shown})
+            blobs.append(blob)
+        async with self._turn:
+            answer, attached = await self._commands.call_with(
+                {
+                    "op": "advance",
+                    "arrived": arrived,
+                    "steps": request.steps,
+                    "deadline_s": request.deadline_s,
+                    "data_seed": request.data_seed.hex(),
+                },
+                blobs,
+            )
+        shown = answer["entries"] or {"count": 0, "scale": 1.0}
+        entries = entries_from(shown, attached[0] if attached else b"", self._memory)
+        return AdvanceReply(answer["steps"], entries, answer["seconds"])
 
     async def initial(self) -> FloatVector:
         """The first parameters. Shape [d]."""
@@ -198,110 +227,3 @@ class ProcessWorker:
         else:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._copies, np.copyto, target, source)
-
-
-class _Commands(asyncio.Protocol):
-    """Frames to and from the worker: one call at a time."""
-
-    def __init__(self) -> None:
-        self._transport: asyncio.Transport | None = None
-        self._buffer = bytearray()
-        self._answer: asyncio.Future[Message] | None = None
-        self._calls = 0
-        self._failure: str | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are such by shape, not by class.
-        self._transport = cast(asyncio.Transport, transport)
-
-    async def start(self, frame: bytes) -> Message:
-        """Send the first frame; what the worker says once its workload is loaded."""
-        return await self._send(frame)
-
-    async def call(self, message: Message) -> Message:
-        """Send one command after the answer to any that was dropped; its answer.
-
-        Raises:
-            WorkerFailed: the workload raised, or the process is dead.
-        """
-        await self.settled()
-        self._calls += 1
-        return await self._send(encode_frame({"id": self._calls, **message}))
-
-    async def settled(self) -> None:
-        """Wait until the worker has answered a call whose caller was cancelled.
-
-        Only then are the buffers free.
-        """
-        if self._answer is not None and not self._answer.done():
-            await asyncio.wait([self._answer])
-
-    async def _send(self, frame: bytes) -> Message:
-        if self._failure is not None or self._transport is None:
-            raise WorkerFailed(self._failure or "the worker is not connected")
-        self._answer = answer = asyncio.get_running_loop().create_future()
-        self._transport.write(frame)
-        # Shielded: when the caller gives up, the answer is still to come and keeps the buffers.
-        message: Message = await asyncio.shield(answer)
-        if "config_error" in message:
-            raise ConfigError(message["config_error"])
-        if "dead" in message:
-            raise WorkerFailed(message["dead"])
-        if "error" in message:
-            raise WorkerFailed(f"the workload raised {message['error']}")
-        return message
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        if len(self._buffer) < 4:
-            return
-        size = int.from_bytes(self._buffer[:4], "big")
-        if size > FRAME_BYTES_MAX:
-            self.fail(f"the worker sent a message of {size} bytes")
-        elif len(self._buffer) >= 4 + size:
-            body = bytes(self._buffer[4 : 4 + size])
-            # One call at a time: nothing can follow an answer.
-            self._buffer.clear()
-            if self._answer is not None and not self._answer.done():
-                self._answer.set_result(json.loads(body))
-
-    def fail(self, text: str) -> None:
-        """End the pending call and all later ones with WorkerFailed(text)."""
-        if self._failure is None:
-            self._failure = text
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result({"dead": self._failure})
-        if self._transport is not None:
-            self._transport.close()
-
-
-class _Lifeline(asyncio.Protocol):
-    """Tells how the worker ended, and ends it."""
-
-    def __init__(self, commands: _Commands) -> None:
-        self._commands = commands
-        self._transport: asyncio.Transport | None = None
-        self._gone = asyncio.get_running_loop().create_future()
-        self._text = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are such by shape, not by class.
-        self._transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        self._text = (self._text + data)[:200]
-
-    def connection_lost(self, error: Exception | None) -> None:
-        how = self._text.decode(errors="replace") or "gone with the process that started it"
-        self._commands.fail(f"the worker process is dead ({how})")
-        if not self._gone.done():
-            self._gone.set_result(None)
-
-    async def kill(self) -> None:
-        """Have the worker killed, and wait until it is."""
-        if self._transport is None:
-            return
-        if not self._transport.is_closing():
-            self._transport.write_eof()
-        await asyncio.wait([self._gone], timeout=EXIT_WAIT_S)
-        self._transport.close()

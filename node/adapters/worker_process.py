@@ -1,8 +1,7 @@
 """What runs inside a worker: one workload, driven by small JSON commands over a socket.
 
-A frame is a u32 length (big endian) and that many bytes of JSON. Vectors never cross the socket:
-parameters come in through one memfd, parameters or updates leave through the other. The loop ends
-when the node closes its end.
+Parameters come in through one memfd, parameters or updates leave through the other; entries of a
+shared memory follow the commands (``worker_frames``). The loop ends when the node closes its end.
 """
 
 import json
@@ -10,29 +9,25 @@ import math
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from node.adapters.shared_memory import map_memory
+from node.adapters.worker_frames import (
+    HEAD_BYTES,
+    blob_sizes,
+    encode_frame,
+    entries_from,
+    entries_message,
+    head_size,
+    split_blobs,
+)
 from node.ports import FloatVector
 from workloads import api
 
-FRAME_BYTES_MAX = 1 << 20
-"""Largest command or answer: a config, a list of shapes, a traceback's last line."""
 TEXT_CHARS_MAX = 4000
-
-
-def encode_frame(message: Mapping[str, Any]) -> bytes:
-    """One message as it crosses the socket.
-
-    Raises:
-        ValueError: it is above FRAME_BYTES_MAX.
-    """
-    body = json.dumps(message).encode()
-    if len(body) > FRAME_BYTES_MAX:
-        raise ValueError(f"a message of {len(body)} bytes is above {FRAME_BYTES_MAX}")
-    return len(body).to_bytes(4, "big") + body
 
 
 def run_worker(commands: socket.socket, fd_in: int, fd_out: int) -> None:
@@ -40,23 +35,27 @@ def run_worker(commands: socket.socket, fd_in: int, fd_out: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         # The node ends its workers itself; a Ctrl-C in the terminal reaches the whole group.
         signal.signal(number, signal.SIG_IGN)
-    start = _receive(commands)
-    if start is None:
+    received = _receive(commands)
+    if received is None:
         return
+    start = received[0]
     try:
         workload = _load(start)
         shapes = [[name, list(shape)] for name, shape in workload.shapes]
-        commands.sendall(encode_frame({"shapes": shapes}))
+        form = workload.memory if isinstance(workload, api.Remembers) else None
+        hello = {"shapes": shapes, "memory": asdict(form) if form else None}
+        commands.sendall(encode_frame(hello))
     except Exception as error:
         commands.sendall(encode_frame(_failure(error)))
         return
     server: _Server | None = None
-    while (command := _receive(commands)) is not None:
+    while (received := _receive(commands)) is not None:
+        command, blobs = received
         try:
             # The node has sized both buffers once it has seen the shapes.
             server = server or _Server(workload, map_memory(fd_in), map_memory(fd_out))
-            answer = {"id": command["id"], **server.answer(command["op"], command)}
-            frame = encode_frame(answer)
+            answer, attached = server.answer(command["op"], command, blobs)
+            frame = encode_frame({"id": command["id"], **answer}, attached)
         except Exception as error:
             frame = encode_frame({"id": command["id"], **_failure(error)})
         commands.sendall(frame)
@@ -83,6 +82,10 @@ def _reseed(seed: int) -> None:
     torch.manual_seed(seed % 2**63)
 
 
+Answer = tuple[Mapping[str, Any], Sequence[bytes]]
+"""JSON, and blobs."""
+
+
 class _Server:
     """Answers commands with one workload and two buffers."""
 
@@ -90,8 +93,11 @@ class _Server:
         self._workload = workload
         self._inbox = inbox
         self._outbox = outbox
+        self._started = False
 
-    def answer(self, op: str, command: Mapping[str, Any]) -> Mapping[str, Any]:
+    def answer(self, op: str, command: Mapping[str, Any], blobs: Sequence[bytes]) -> Answer:
+        if op == "advance":
+            return self._advance(command, blobs)
         operations: Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
             "initial": self._initial,
             "train": self._train,
@@ -99,7 +105,27 @@ class _Server:
             "artifacts": self._artifacts,
             "reset": self._reset,
         }
-        return operations[op](command)
+        return operations[op](command), ()
+
+    def _advance(self, command: Mapping[str, Any], blobs: Sequence[bytes]) -> Answer:
+        workload = self._workload
+        assert isinstance(workload, api.Remembers)
+        start_s = time.monotonic()
+        for arrived, blob in zip(command["arrived"], blobs, strict=True):
+            if arrived["entries"] is None:
+                workload.forget(arrived["author"])
+            else:
+                entries = entries_from(arrived["entries"], blob, workload.memory)
+                workload.absorb(arrived["author"], entries)
+        if not command["steps"]:
+            return {"steps": 0, "entries": None, "seconds": time.monotonic() - start_s}, ()
+        if not self._started:
+            self._started = True
+            workload.start(bytes.fromhex(command["data_seed"]))
+        done = workload.advance(command["steps"], command["deadline_s"], time.monotonic)
+        shown, blob = entries_message(done.entries)
+        seconds = time.monotonic() - start_s
+        return {"steps": done.steps, "entries": shown, "seconds": seconds}, (blob,)
 
     def _initial(self, command: Mapping[str, Any]) -> Mapping[str, Any]:
         self._outbox[:] = self._workload.initial()
@@ -142,30 +168,29 @@ def _failure(error: Exception) -> Mapping[str, Any]:
     return {"error": f"{type(error).__name__}: {error}"[:TEXT_CHARS_MAX]}
 
 
-def _receive(commands: socket.socket) -> dict[str, Any] | None:
-    """The next command; None once the node is gone."""
-    head = _receive_exactly(commands, 4)
-    if head is None:
-        return None
-    size = int.from_bytes(head, "big")
-    if size > FRAME_BYTES_MAX:
-        return None
-    body = _receive_exactly(commands, size)
+def _receive(commands: socket.socket) -> tuple[dict[str, Any], list[bytes]] | None:
+    """The next command and its blobs; None once the node is gone."""
+    head = _receive_exactly(commands, HEAD_BYTES)
+    body = _receive_exactly(commands, head_size(head)) if head is not None else None
     if body is None:
         return None
     message = json.loads(body)
     assert isinstance(message, dict)
-    return message
+    sizes = blob_sizes(message)
+    blobs = _receive_exactly(commands, sum(sizes))
+    return None if blobs is None else (message, split_blobs(blobs, sizes))
 
 
 def _receive_exactly(commands: socket.socket, size: int) -> bytes | None:
-    data = b""
-    while len(data) < size:
-        chunk = commands.recv(size - len(data))
-        if not chunk:
+    data = bytearray(size)
+    view = memoryview(data)
+    at = 0
+    while at < size:
+        count = commands.recv_into(view[at:])
+        if not count:
             return None
-        data += chunk
-    return data
+        at += count
+    return bytes(data)
 
 
 def count_params(shapes: list[tuple[str, tuple[int, ...]]]) -> int:

@@ -75,6 +75,17 @@ def status(
 
 
 @app.command()
+def health(data: DataOption = None) -> None:
+    """Say whether a node answers: exit code 0 if it does. For supervisors and containers.
+
+    Example: artel health --data ~/.artel
+    """
+    from node.cli.ask import ask_health
+
+    raise typer.Exit(ask_health(data))
+
+
+@app.command()
 def peers(data: DataOption = None, json: JsonOption = False) -> None:
     """Show the peers that a node knows.
 
@@ -88,17 +99,26 @@ def peers(data: DataOption = None, json: JsonOption = False) -> None:
 @job_app.command("submit")
 def job_submit(
     file: Annotated[Path, typer.Argument(help="The job's manifest, TOML.")],
+    gather: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=64, help="Wait for so many nodes that serve any job; they are the founders."
+        ),
+    ] = None,
+    settle: Annotated[
+        float, typer.Option(min=0, help="With --gather: until none has come for these seconds.")
+    ] = 5.0,
     set_: SetOption = None,
     data: DataOption = None,
     json: JsonOption = False,
 ) -> None:
     """Give a node a job to serve.
 
-    Example: artel job submit examples/inr-astronaut.toml --set job.rounds=50
+    Example: artel job submit examples/inr-astronaut.toml --gather 4 --set job.rounds=50
     """
     from node.cli.ask import submit_job
 
-    submit_job(file, set_, data, json)
+    submit_job(file, set_, data, json, gather=gather, settle_s=settle)
 
 
 @job_app.command("list")
@@ -157,6 +177,15 @@ def node_run(
         list[str] | None,
         typer.Option(metavar="MULTIADDR", help="A node of the swarm, with /p2p/ID; repeatable."),
     ] = None,
+    join_file: Annotated[
+        Path | None, typer.Option(help="A file of such addresses, a line each; waited for.")
+    ] = None,
+    address_file: Annotated[
+        Path | None, typer.Option(help="Write this node's addresses there, for --join-file.")
+    ] = None,
+    artifacts: Annotated[
+        Path | None, typer.Option(help="Folder for pictures and such [DATA/artifacts].")
+    ] = None,
     job: Annotated[
         list[str] | None, typer.Option(metavar="FILE|ID", help="A job to serve; repeatable.")
     ] = None,
@@ -187,6 +216,9 @@ def node_run(
         "listen": listen,
         "announce": announce,
         "join": join,
+        "join_file": join_file and str(join_file),
+        "address_file": address_file and str(address_file),
+        "artifacts": artifacts and str(artifacts),
         "jobs": job,
         "device": device,
         "threads": threads,

@@ -76,11 +76,32 @@ def ask_peers(data: Path | None, as_json: bool) -> None:
         out.print(peer_table(peers))
 
 
-def submit_job(file: Path, set_: list[str] | None, data: Path | None, as_json: bool) -> None:
-    """Send a manifest; print the job's id."""
+def ask_health(data: Path | None) -> int:
+    """Print what the node's health service says; the exit code."""
+    with client_of(data) as client:
+        serving = client.is_serving()
+    print("serving" if serving else "not serving")
+    return 0 if serving else 1
+
+
+def submit_job(
+    file: Path,
+    set_: list[str] | None,
+    data: Path | None,
+    as_json: bool,
+    *,
+    gather: int | None,
+    settle_s: float,
+) -> None:
+    """Send a manifest, the nodes that are here as founders if ``gather``; print the job's id."""
     text, overrides = read_text(file, "the job"), parse_overrides(set_)
     with client_of(data) as client:
-        job = client.submit(text, overrides)
+        if gather is None:
+            job = client.submit(text, overrides)
+        else:
+            from node.cli.gather import Gathering, submit_gathered
+
+            job = submit_gathered(client, str(file), text, overrides, Gathering(gather, settle_s))
     if as_json:
         print_json({"job": job})
     else:

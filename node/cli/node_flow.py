@@ -1,6 +1,7 @@
 """One running node: ports, daemon and control, opened in order and closed in reverse."""
 
 import asyncio
+import faulthandler
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from node.adapters.worker_forker import WorkerForker
 from node.cli.attacks import load_attack
 from node.cli.failpoint import make_failpoint
 from node.cli.home import open_home
+from node.cli.rendezvous import write_address_file
 from node.config import NodeConfig
 from node.control.server import ControlServer
 from node.daemon import Daemon, manifest_id
@@ -78,6 +80,10 @@ async def _serve(config: NodeConfig, manifests: Sequence[str], forker: WorkerFor
             on_peer_error=lambda peer, error: daemon.blame(peer, error),
         )
         stack.push_async_callback(host.close)
+        if config.address_file is not None:
+            own = config.announce or host.transport.addresses
+            peer = home.identity.peer_id
+            write_address_file(config.address_file, [f"{address}/p2p/{peer}" for address in own])
         ports = Ports(host.transport, host.discovery, home.store, compute, clock)
         daemon = Daemon(
             config,
@@ -115,8 +121,8 @@ def _stop_on_signals(stop: Callable[[], None]) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, STOP_S_MAX)
+        # Not an alarm: the first process of a container takes no signal that it does not handle.
+        faulthandler.dump_traceback_later(STOP_S_MAX, exit=True)
         stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,9 +1,13 @@
 """``artel node run``: from settings to a running node, and its clean end."""
 
+import signal
+import sys
 from pathlib import Path
+from types import FrameType
 
 from node.cli.attacks import check_attack
 from node.cli.environment import import_all
+from node.cli.rendezvous import with_join_file
 from node.cli.shared import read_text
 from node.config import NodeConfig, is_job_id
 
@@ -17,6 +21,8 @@ def run_node(config: NodeConfig, log_format: str = "text") -> int:
     Raises:
         ConfigError: a setting cannot work on this machine.
     """
+    # The first process of a container would ignore a SIGTERM that it does not handle.
+    signal.signal(signal.SIGTERM, _end_early)
     if config.attack:
         check_attack(config.attack)
     manifests = [read_text(Path(job), "the job") for job in config.jobs if not is_job_id(job)]
@@ -27,6 +33,11 @@ def run_node(config: NodeConfig, log_format: str = "text") -> int:
     try:
         from node.cli.node_flow import run_flow
 
-        return run_flow(config, manifests, forker, log_format)
+        return run_flow(with_join_file(config), manifests, forker, log_format)
     finally:
         forker.close()
+
+
+def _end_early(number: int, frame: FrameType | None) -> None:
+    """Stop before there is a node to be stopped."""
+    sys.exit(0)

@@ -59,12 +59,13 @@ def job_table(jobs: Sequence[JobStatus]) -> Table:
 def peer_table(peers: Sequence[PeerStatus]) -> Table:
     """One row a peer."""
     table = Table(box=None, header_style="bold")
-    for name in ("peer", "link", "score", "up", "down", "errors", "address"):
+    for name in ("peer", "link", "serves", "score", "up", "down", "errors", "address"):
         table.add_column(name)
     for peer in peers:
         table.add_row(
             peer.peer,
             "up" if peer.connected else "-",
+            "any" if peer.serves_any else "listed",
             f"{peer.score:+.1f}",
             format_bytes(peer.bytes_up),
             format_bytes(peer.bytes_down),

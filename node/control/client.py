@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from node.control.address import MESSAGE_BYTES_MAX, REPLY_BYTES_MAX, SOCKET_NAME, SocketAddress
 from node.control.convert import job_from_wire, node_from_wire, peer_from_wire
@@ -47,10 +48,16 @@ class ControlClient:
             ],
         )
         self._stub = pb_grpc.ControlStub(self._channel)  # type: ignore[no-untyped-call]
+        self._health = health_pb2_grpc.HealthStub(self._channel)
 
     def status(self) -> NodeStatus:
         """The whole node."""
         return node_from_wire(self._call(self._stub.Status, pb.StatusRequest()).node)
+
+    def is_serving(self) -> bool:
+        """Whether the standard health service says so."""
+        reply = self._call(self._health.Check, health_pb2.HealthCheckRequest())
+        return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
 
     def peers(self) -> tuple[Sequence[PeerStatus], str]:
         """Known peers, and the sentence about membership."""

@@ -13,6 +13,7 @@ from node.exchange.effects import Effect, Fetch, Misbehaved, Persist, Phase, Sen
 from node.exchange.reduction import Resolution, need, reducer_orders, width
 from node.identity import Signer, Verifier
 from node.ledger.electorate import Electorate
+from node.ledger.frontier import Frontier
 from node.ledger.votes import check_prepared
 from node.types import Digest, JobId
 from node.wire.convert import decode_commitment
@@ -80,6 +81,8 @@ class RoundContext:
     rules: RoundRules
     deadlines: Deadlines
     lease_until_round: int
+    memory: Frontier = ()
+    """How far the authors of shared memory were certified to be."""
     wide_first: bool = False
     """Ask more reducers at once: the last round had to."""
 

@@ -3,12 +3,20 @@
 The leader builds it, every elector builds it again and compares. docs/protocol.md, "Decision".
 """
 
+from collections import Counter
+from collections.abc import Mapping
+
 from node.exchange.core import PlanState, RoundContext
+from node.ledger.frontier import Frontier, certified_frontier, entry_credits
 from node.types import Digest
-from node.wire.messages import Decision
+from node.wire.messages import Commitment, Decision
 
 CREDIT_MICRO = 1_000_000
 """Minted for each contribution that enters the aggregate."""
+ENTRY_MICRO = 1000
+"""Minted for each entry of shared memory that became certain in the round ..."""
+ENTRIES_CREDITED_MAX = 4096
+"""... up to so many of one author."""
 
 
 def decision_of(
@@ -17,6 +25,7 @@ def decision_of(
     rule: str,
     roots: tuple[Digest, ...],
     state_root: Digest,
+    commitments: Mapping[Digest, Commitment],
 ) -> Decision:
     """The decision that a plan and its agreed results lead to.
 
@@ -26,9 +35,12 @@ def decision_of(
         rule: the rule that combined the contributions.
         roots: agreed root of each part's result.
         state_root: root of the state after them.
+        commitments: those of the contributors, by id.
     """
     ids = dict(plan.listed)
     contributors = plan.resolution.contributors
+    vectors = [commitments[ids[elector]].memory for elector in contributors]
+    memory = certified_frontier(vectors, context.electorate.f, context.memory)
     return Decision(
         job=context.job,
         round=context.round,
@@ -41,12 +53,26 @@ def decision_of(
         refused=tuple(sorted((*plan.resolution.refused, *plan.absent))),
         result_roots=roots,
         state_root=state_root,
-        credits=tuple((e, CREDIT_MICRO) for e in contributors),
+        credits=_credits(context, contributors, memory),
         bans=(),
         electors=context.electorate.keys,
         lease_until_round=context.lease_until_round,
         halted=False,
+        memory=memory,
     )
+
+
+def _credits(
+    context: RoundContext, contributors: tuple[int, ...], memory: Frontier
+) -> tuple[tuple[int, int], ...]:
+    """What a round mints, by elector: for contributions, and for entries of electors."""
+    minted = Counter(dict.fromkeys(contributors, CREDIT_MICRO))
+    indices = {peer: index for index, peer in enumerate(context.electorate.ids)}
+    gained = entry_credits(context.memory, memory, ENTRIES_CREDITED_MAX)
+    for author, entries in gained.items():
+        if author in indices:
+            minted[indices[author]] += entries * ENTRY_MICRO
+    return tuple(sorted(minted.items()))
 
 
 def skip_of(context: RoundContext, why: str, plan: PlanState | None = None) -> Decision:
@@ -75,4 +101,5 @@ def skip_of(context: RoundContext, why: str, plan: PlanState | None = None) -> D
         electors=context.electorate.keys,
         lease_until_round=context.lease_until_round,
         halted=False,
+        memory=context.memory,
     )

@@ -267,7 +267,8 @@ class Leading:
             return
         if core.once("propose", attempt.view):
             rule = self._reducing.rule_for(len(state.resolution.contributors))
-            decision = encode_decision(decision_of(core.context, state, rule, roots, state_root))
+            decided = decision_of(core.context, state, rule, roots, state_root, core.opened)
+            decision = encode_decision(decided)
             results = tuple(s for _, (s, _) in sorted(attempt.results.items()))
             self._propose(Proposal(attempt.view, decision, attempt.plan_id, results, (), None))
 

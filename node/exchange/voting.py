@@ -105,7 +105,7 @@ class Voting:
     # Justification: the proposal follows from what a quorum said -----------------------------
 
     def _is_justified(self, pending: Pending) -> bool:
-        """False while the plan is on its way.
+        """False while the plan, or a commitment that it uses, is on its way.
 
         Raises:
             PeerError: the proposal does not follow.
@@ -123,6 +123,12 @@ class Voting:
             state = self._reducing.on_plan(held)
             if state is None:
                 return False
+        ids = dict(state.listed)
+        used = [ids[elector] for elector in state.resolution.contributors]
+        missing = [id_ for id_ in used if id_ not in self._core.opened]
+        if missing:
+            self._core.fetch(missing, (self._core.leader,))
+            return False
         self._check_with_plan(pending, state)
         return True
 
@@ -140,7 +146,8 @@ class Voting:
             roots = agreed_roots(state, self._result_roots(proposal), core.need(state.wide))
             if roots is None:
                 raise PeerError("a part lacks equal results")
-            expected = decision_of(core.context, state, rule, roots, decision.state_root)
+            root = decision.state_root
+            expected = decision_of(core.context, state, rule, roots, root, core.opened)
         if decision != expected:
             raise PeerError("the decision does not follow from its plan and results")
 

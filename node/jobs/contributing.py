@@ -1,8 +1,11 @@
-"""One node's contribution to one round: train, encode, hand it to the round; then evaluate."""
+"""One node's contribution to a round: train, encode, hand it to the round; then evaluate."""
+
+from dataclasses import dataclass
 
 from node.jobs.deps import RunnerDeps
 from node.jobs.manifest import JobManifest
 from node.jobs.progress import Progress
+from node.jobs.remembering import Remembering
 from node.jobs.replica import Replica
 from node.jobs.round_flow import RoundFlow
 from node.jobs.work import encode_update
@@ -15,72 +18,93 @@ TRAIN_SHARE = 0.8
 """Of the time until commitments are due; the rest is for encoding and sending."""
 
 
-async def contribute(
-    deps: RunnerDeps,
-    manifest: JobManifest,
-    shown: Progress,
-    worker: Worker,
-    replica: Replica,
-    flow: RoundFlow,
-) -> None:
-    """Local steps from the state, until the step budget or the deadline; commit to the result.
+@dataclass
+class Contributor:
+    """What this node does for one job besides agreeing on it."""
 
-    The data of each step is drawn by hash of the last decision and the peer: independent over
-    peers, and replayable. Peers exchange while the state that the round started from is evaluated.
-    """
-    context = flow.context
-    round_ = context.round
-    own = deps.signer.peer_id
-    deps.failpoint("train", round_)
-    reply = await worker.train(
-        TrainRequest(
-            params=replica.state.params,
-            round=round_,
-            rounds=manifest.job.rounds,
-            data_seed=digest("data", context.prev + own.encode()),
-            steps=manifest.round.steps,
-            deadline_s=min(manifest.round.train_s_max, TRAIN_SHARE * context.deadlines.commit_s),
-            continued=replica.skipped,
+    deps: RunnerDeps
+    manifest: JobManifest
+    shown: Progress
+    worker: Worker
+    replica: Replica
+    remembering: Remembering | None
+    """The job's shared memory, if it has one."""
+
+    async def contribute(self, flow: RoundFlow) -> None:
+        """Local steps from the state, until the step budget or the deadline; commit to the result.
+
+        The data of each step is drawn by hash of the last decision and the peer: independent over
+        peers, and replayable. A worker with a shared memory takes its steps all the time; a round
+        waits until it has taken the budget since the last one. Peers exchange while the state that
+        the round started from is evaluated.
+        """
+        context, replica, manifest = flow.context, self.replica, self.manifest
+        round_ = context.round
+        own = self.deps.signer.peer_id
+        self.deps.failpoint("train", round_)
+        within_s = min(manifest.round.train_s_max, TRAIN_SHARE * context.deadlines.commit_s)
+        if self.remembering is not None:
+            await self.remembering.progress(manifest.round.steps, within_s)
+        reply = await self.worker.train(
+            TrainRequest(
+                params=replica.state.params,
+                round=round_,
+                rounds=manifest.job.rounds,
+                data_seed=digest("data", context.prev + own.encode()),
+                steps=manifest.round.steps,
+                deadline_s=within_s,
+                continued=replica.skipped,
+            )
         )
-    )
-    flow.reached("update")
-    shown.loss = reply.loss
-    update = await deps.behaviour.update(round_, reply.update)
-    residual = replica.residual
-    encoded = await deps.ports.compute.maths(
-        lambda: encode_update(
-            replica.g,
-            update,
-            residual,
-            round_=round_,
-            peer=own,
-            prev=context.prev,
-            root=context.state_root,
-            steps=reply.steps_done,
-            loss=reply.loss,
-        ),
-        cost_s=replica.g.d * 5e-9,
-    )
-    replica.encoded(context.prev, encoded)
-    flow.update(encoded)
-    if sum(len(part) for part in encoded.parts) <= PARTS_KEPT_BYTES_MAX:
-        await flow.records.put_parts(round_, encoded.parts)
-    certified = round_ - 1
-    if certified > 0 and certified % manifest.round.evaluate_every == 0:
-        shown.metrics = await worker.evaluate(replica.state.params)
-        shown.metrics_round = certified
-    every = manifest.round.artifacts_every
-    if every and certified > 0 and certified % every == 0:
-        await draw(deps, manifest, shown, worker, replica)
+        flow.reached("update")
+        self.shown.loss = reply.loss
+        update = await self.deps.behaviour.update(round_, reply.update)
+        residual = replica.residual
+        memory = self.remembering.lines() if self.remembering is not None else ()
+        encoded = await self.deps.ports.compute.maths(
+            lambda: encode_update(
+                replica.g,
+                update,
+                residual,
+                round_=round_,
+                peer=own,
+                prev=context.prev,
+                root=context.state_root,
+                steps=reply.steps_done,
+                loss=reply.loss,
+                memory=memory,
+            ),
+            cost_s=replica.g.d * 5e-9,
+        )
+        replica.encoded(context.prev, encoded)
+        flow.update(encoded)
+        if sum(len(part) for part in encoded.parts) <= PARTS_KEPT_BYTES_MAX:
+            await flow.records.put_parts(round_, encoded.parts)
+        certified = round_ - 1
+        if certified > 0 and certified % manifest.round.evaluate_every == 0:
+            await self.evaluate(certified)
+        every = manifest.round.artifacts_every
+        if every and certified > 0 and certified % every == 0:
+            await self.draw()
 
+    async def evaluate(self, round_: int) -> None:
+        """Show how good the state of ``round_`` is, and how large the shared memory."""
+        metrics = dict(await self.worker.evaluate(self.replica.state.params))
+        if self.remembering is not None:
+            held = self.remembering.status()
+            metrics |= {"memory_entries": float(held.entries), "memory_lag": float(held.lag)}
+        self.shown.metrics, self.shown.metrics_round = metrics, round_
 
-async def draw(
-    deps: RunnerDeps,
-    manifest: JobManifest,
-    shown: Progress,
-    worker: Worker,
-    replica: Replica,
-) -> None:
-    """Let the workload write what is worth seeing of the state."""
-    folder = deps.artifacts / manifest.job.name
-    shown.artifacts = await worker.artifacts(replica.state.params, str(folder))
+    async def draw(self) -> None:
+        """Let the workload write what is worth seeing of the state."""
+        folder = self.deps.artifacts / self.manifest.job.name
+        params = self.replica.state.params
+        self.shown.artifacts = await self.worker.artifacts(params, str(folder))
+
+    async def finish(self) -> None:
+        """The last round is certified: stop, evaluate, draw, keep."""
+        if self.remembering is not None:
+            self.remembering.finish()
+        await self.evaluate(self.replica.head.round)
+        await self.replica.snapshot()
+        await self.draw()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from node.errors import PeerError
 from node.identity import Signer, Verifier
+from node.memory.methods import MemoryMethods
 from node.ports import Behaviour, Ports
 from node.types import PeerId
 
@@ -25,5 +26,7 @@ class RunnerDeps:
     on_blame: Callable[[PeerId, PeerError], None]
     artifacts: Path
     """Folder for what jobs draw."""
+    memories: MemoryMethods
+    """Answers peers for the shared memories of jobs."""
     on_event: Callable[..., None]
     """Structured log: (event, **fields)."""

@@ -14,7 +14,7 @@ from node.exchange.deadlines import Bounds, DeadlineEstimator
 from node.exchange.round import Result, RoundMachine
 from node.identity import public_key_of
 from node.jobs.behind import Behind
-from node.jobs.contributing import contribute, draw
+from node.jobs.contributing import Contributor
 from node.jobs.courier import Counters, Courier
 from node.jobs.deps import RunnerDeps
 from node.jobs.following import Following
@@ -22,6 +22,7 @@ from node.jobs.mailbox import Mailbox
 from node.jobs.manifest import SignedManifest
 from node.jobs.progress import Progress
 from node.jobs.records import JobRecords
+from node.jobs.remembering import Remembering, remember
 from node.jobs.replica import Replica
 from node.jobs.round_flow import RoundFlow, RoundOutcome
 from node.jobs.round_work import RoundWork
@@ -50,6 +51,7 @@ class JobRunner:
         self.counters = Counters()
         self.flow: RoundFlow | None = None
         self.replica: Replica | None = None
+        self.remembering: Remembering | None = None
         founders = Electorate.of(public_key_of(p) for p in signed.founders)
         self._genesis = genesis(self.job, founders, self.manifest.job.rounds)
         self._records = JobRecords(deps.ports.store, self.job)
@@ -166,11 +168,20 @@ class JobRunner:
                 self.deps.on_blame,
             )
             group.create_task(self.replica.run_snapshots())
-            await self._rounds(worker, self.replica)
-            await self._finish(worker, self.replica)
+            founders = self._genesis.electorate.ids
+            self.remembering = remember(
+                self.deps, self.job, founders, worker, lambda: self.head.electorate.ids
+            )
+            if self.remembering is not None:
+                group.create_task(self.remembering.run())
+            contributor = Contributor(
+                self.deps, self.manifest, self.progress, worker, self.replica, self.remembering
+            )
+            await self._rounds(worker, self.replica, contributor)
+            await self._finish(contributor)
             await asyncio.Event().wait()  # go on serving those who are behind
 
-    async def _rounds(self, worker: Worker, replica: Replica) -> None:
+    async def _rounds(self, worker: Worker, replica: Replica, contributor: Contributor) -> None:
         while self.head.round < self.manifest.job.rounds and not self.head.halted:
             if self.me is None:
                 await self._follow(worker, replica)
@@ -178,7 +189,7 @@ class JobRunner:
                 first = [self._behind.proven_by] if self._behind.proven_by else []
                 await self._catch_up(worker, replica, [*first, *self._others()])
             else:
-                await self._round(worker, replica)
+                await self._round(replica, contributor)
         while not replica.is_current:
             peers = self._others()
             asked = self._following.ask(peers) if self.me is None else peers
@@ -195,7 +206,7 @@ class JobRunner:
 
     # One round ---------------------------------------------------------------------------------
 
-    async def _round(self, worker: Worker, replica: Replica) -> None:
+    async def _round(self, replica: Replica, contributor: Contributor) -> None:
         round_ = self.round_now
         loop = asyncio.get_running_loop()
         started = loop.time()
@@ -225,9 +236,7 @@ class JobRunner:
                 flow.take(elector, body)
             scope.create_task(self._behind.watch(flow, self._catcher, self._others()))
             if "commit" not in slots and signer is not None:
-                scope.create_task(
-                    contribute(self.deps, self.manifest, self.progress, worker, replica, flow)
-                )
+                scope.create_task(contributor.contribute(flow))
             try:
                 outcome = await flow.run()
             finally:
@@ -250,6 +259,7 @@ class JobRunner:
             rules=replica.g.rules,
             deadlines=self._deadlines.deadlines(),
             lease_until_round=head.lease_until_round,
+            memory=head.memory,
             wide_first=self._wide_first,
         )
 
@@ -299,12 +309,9 @@ class JobRunner:
             await worker.reset()
             self.deps.on_event("caught_up", round=head.round, missed=head.round - before)
 
-    async def _finish(self, worker: Worker, replica: Replica) -> None:
-        """The last round is certified: evaluate, draw, keep."""
-        shown = self.progress
-        shown.metrics = await worker.evaluate(replica.state.params)
-        shown.metrics_round = replica.head.round
-        await replica.snapshot()
-        await draw(self.deps, self.manifest, shown, worker, replica)
-        shown.state, shown.reason = "done", "halted by vote" if replica.head.halted else ""
-        self.deps.on_event("job_done", round=replica.head.round, **dict(shown.metrics))
+    async def _finish(self, contributor: Contributor) -> None:
+        """The last round is certified."""
+        await contributor.finish()
+        shown, head = self.progress, self.head
+        shown.state, shown.reason = "done", "halted by vote" if head.halted else ""
+        self.deps.on_event("job_done", round=head.round, **dict(shown.metrics))

@@ -1,7 +1,7 @@
 """All jobs of one node: hands each its messages, starts and stops them, remembers them.
 
-Flow. Methods served: "round/1", "fetch/1", "chain/1", "state/1", "chunks/1" (docs/protocol.md,
-"Methods").
+Flow. Methods served: "round/1", "fetch/1", "chain/1", "state/1", "chunks/1", and those of shared
+memories (docs/protocol.md, "Methods").
 """
 
 import asyncio
@@ -106,6 +106,7 @@ class JobService:
     # Methods -----------------------------------------------------------------------------------
 
     def _serve(self, transport: Transport) -> None:
+        self._deps.memories.serve(transport)
         transport.serve(ROUND_METHOD, self._on_round, request_bytes_max=PAYLOAD_BYTES_MAX)
         transport.serve(FETCH_METHOD, self._on_fetch, request_bytes_max=4096)
         transport.serve(CHAIN_METHOD, self._on_chain, request_bytes_max=128)

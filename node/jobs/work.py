@@ -25,6 +25,7 @@ from node.ports import FloatVector
 from node.state.outer import OuterState, outer_step_parts
 from node.state.snapshot import Shapes, state_root
 from node.types import Digest, JobId, PeerId
+from node.wire.memory_messages import MemoryLine
 from node.wire.messages import Commitment, PartCommitment, PartScreen
 
 NOBODY = PeerId("")
@@ -110,6 +111,7 @@ def encode_update(
     root: Digest,
     steps: int,
     loss: float,
+    memory: tuple[MemoryLine, ...] = (),
 ) -> Encoded:
     """Encode ``update + residual`` part by part and bind us to it.
 
@@ -123,6 +125,7 @@ def encode_update(
         root: Root of the state that training started from.
         steps: Local steps done.
         loss: Mean training loss.
+        memory: What we hold of the job's shared memory, by rising public key.
     """
     parts: list[bytes] = []
     bound: list[PartCommitment] = []
@@ -141,7 +144,7 @@ def encode_update(
         bound.append(PartCommitment(place, norm, exponent))
         lost[at] = residual_after(x, decoded)
     shown = loss if abs(loss) < LOSS_MAX else LOSS_MAX
-    commitment = Commitment(prev, root, tuple(bound), steps, round(shown * 1e6))
+    commitment = Commitment(prev, root, tuple(bound), steps, round(shown * 1e6), memory=memory)
     return Encoded(tuple(parts), commitment, lost)
 
 

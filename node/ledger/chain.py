@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from node.errors import BadSignature, Malformed
 from node.identity import Verifier, peer_id_of
 from node.ledger.electorate import Electorate
+from node.ledger.frontier import Frontier
 from node.ledger.votes import check_certificate, decision_id
 from node.merkle import digest
 from node.types import Digest, JobId
@@ -41,6 +42,8 @@ class Head:
     skips: int
     lease_until_round: int
     halted: bool = False
+    memory: Frontier = ()
+    """How far each author of shared memory is certified to be."""
 
 
 def genesis(job: JobId, founders: Electorate, rounds: int) -> Head:
@@ -66,6 +69,7 @@ def extend(head: Head, decision: Decision, id_: Digest) -> Head:
         skips=head.skips + decision.skip,
         lease_until_round=decision.lease_until_round,
         halted=decision.halted,
+        memory=decision.memory,
     )
 
 
@@ -94,5 +98,12 @@ def check_parent(head: Head, decision: Decision) -> None:
     ids = [peer_id_of(key) for key, _ in decision.electors]
     if ids != sorted(set(ids)):
         raise Malformed("the next electorate is not sorted and distinct")
+    reached = {reach.author: reach for reach in decision.memory}
+    for before in head.memory:
+        after = reached.get(before.author, before)  # who is gone has forked
+        if after.next < before.next or after.entries < before.entries:
+            raise BadSignature("shared memory may not shrink")
+    if decision.skip and decision.memory != head.memory:
+        raise BadSignature("a SKIP may not change shared memory")
     if any(e >= head.electorate.n for e, _ in decision.credits):
         raise BadSignature("credit for an elector that does not exist")

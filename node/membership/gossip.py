@@ -91,9 +91,7 @@ class Gossip:
             if due and (met <= MET_WANTED or self._rng.random() < MET_WANTED / met):
                 drawn.append(due[self._rng.integers(len(due))])
             partners = list(dict.fromkeys([*partners, *drawn]))
-        async with asyncio.TaskGroup() as group:
-            for peer in partners:
-                group.create_task(self._exchange_with(peer))
+        await self.exchange_with(partners)
 
     def _strangers(self, met: int, now: float) -> list[PeerId]:
         """Peers to call for the first time: those that we need, then some drawn at random."""
@@ -102,6 +100,12 @@ class Gossip:
         drawn.sort(key=lambda peer: peer not in self._view.kept)
         needed = sum(peer in self._view.kept for peer in drawn)
         return drawn[: MET_AT_ONCE_MAX if met < MET_WANTED else min(needed, MET_AT_ONCE_MAX) or 1]
+
+    async def exchange_with(self, peers: Sequence[PeerId]) -> None:
+        """Exchange with ``peers`` at once; whoever does not answer is noted as such."""
+        async with asyncio.TaskGroup() as group:
+            for peer in peers:
+                group.create_task(self._exchange_with(peer))
 
     async def learn(self, values: Sequence[bytes], *, strict: bool) -> Mapping[PeerId, int]:
         """Check encoded SignedRecords (peer input) and take the newer ones into the view.

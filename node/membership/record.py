@@ -62,6 +62,8 @@ class PeerRecord:
     """Jobs that the peer serves."""
     version: str
     incarnation: int
+    serves_any: bool
+    """The peer serves every job that the swarm publishes."""
     signed: bytes = field(repr=False)
     """The encoded SignedRecord, to pass on as it came."""
 
@@ -77,6 +79,7 @@ def make_record(
     jobs: Sequence[JobId] = (),
     version: str = "",
     incarnation: int = 0,
+    serves_any: bool = False,
 ) -> PeerRecord:
     """Sign our own record. What is above the limits on addresses and jobs is left out.
 
@@ -90,6 +93,7 @@ def make_record(
         jobs: Ids of the jobs that we serve.
         version: Our software's version.
         incarnation: How often our slot log was lost.
+        serves_any: We serve every job that the swarm publishes.
     """
     assert 0 < ttl_s <= TTL_S_MAX, ttl_s
     record = peer_pb2.PeerRecord(
@@ -102,6 +106,7 @@ def make_record(
         jobs=list(jobs)[:JOBS_MAX],
         version=version[:VERSION_CHARS_MAX],
         incarnation=incarnation,
+        serves_any=serves_any,
     ).SerializeToString(deterministic=True)
     signature = signer.sign(SIGNATURE_KIND, NO_JOB, 0, record)
     signed = peer_pb2.SignedRecord(record=record, signature=signature)
@@ -191,6 +196,7 @@ def _parse(raw: bytes, signed: bytes) -> PeerRecord:
         jobs=tuple(JobId(job) for job in wire.jobs),
         version=version,
         incarnation=wire.incarnation,
+        serves_any=wire.serves_any,
         signed=signed,
     )
 

@@ -42,6 +42,8 @@ class MembershipConfig:
     version: str = ""
     incarnation: int = 0
     """How often the slot log was lost."""
+    serves_any: bool = False
+    """We serve every job that the swarm publishes."""
     quick_s: float = 0.15
     """Pause between turns at first ..."""
     quick_for_s: float = 1.5
@@ -165,6 +167,16 @@ class MembershipService:
         self._announce_now.set()
         return job
 
+    async def tell(self, job: JobId, peers: Sequence[PeerId]) -> None:
+        """Let those of ``peers`` that serve any job, and not yet this one, hear of it now."""
+        now = self._clock.unix_s()
+        known = [self.view.get(peer) for peer in peers if not self.view.is_shunned(peer, now)]
+        records = [peer.record for peer in known if peer and peer.record]
+        waiting = [r.peer for r in records if r.serves_any and job not in r.jobs]
+        if waiting:
+            await self._renew_own()
+            await self._gossip.exchange_with(waiting)
+
     def withdraw_manifest(self, job: JobId) -> None:
         """Stop serving a job."""
         self.board.remove(job)
@@ -210,6 +222,7 @@ class MembershipService:
             jobs=self.board.served,
             version=self._config.version,
             incarnation=self._config.incarnation,
+            serves_any=self._config.serves_any,
         )
         self._gossip.own = own
         return own

@@ -75,6 +75,8 @@ class PeerStatus:
     bytes_down: int
     errors: Mapping[str, int] = field(default_factory=dict)
     """Reason -> count of protocol errors seen from it."""
+    serves_any: bool = False
+    """It serves every job that the swarm publishes."""
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,7 @@ class JobStatus(_message.Message):
     def __init__(self, job: _Optional[str] = ..., name: _Optional[str] = ..., workload: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., round: _Optional[int] = ..., rounds: _Optional[int] = ..., phase: _Optional[str] = ..., view: _Optional[int] = ..., leader: _Optional[str] = ..., electors: _Optional[int] = ..., faulty_max: _Optional[int] = ..., loss: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., metrics_round: _Optional[int] = ..., used: _Optional[int] = ..., refused: _Optional[_Mapping[str, str]] = ..., refusals: _Optional[_Mapping[str, int]] = ..., skips: _Optional[int] = ..., bytes_up: _Optional[int] = ..., bytes_down: _Optional[int] = ..., calls: _Optional[int] = ..., round_seconds: _Optional[_Iterable[float]] = ..., params: _Optional[int] = ..., state_root: _Optional[str] = ..., artifacts: _Optional[_Iterable[str]] = ..., weights: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class PeerStatus(_message.Message):
-    __slots__ = ("peer", "addresses", "connected", "score", "expires_in_s", "bytes_up", "bytes_down", "errors")
+    __slots__ = ("peer", "addresses", "connected", "score", "expires_in_s", "bytes_up", "bytes_down", "errors", "serves_any")
     class ErrorsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -200,6 +200,7 @@ class PeerStatus(_message.Message):
     BYTES_UP_FIELD_NUMBER: _ClassVar[int]
     BYTES_DOWN_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
+    SERVES_ANY_FIELD_NUMBER: _ClassVar[int]
     peer: str
     addresses: _containers.RepeatedScalarFieldContainer[str]
     connected: bool
@@ -208,7 +209,8 @@ class PeerStatus(_message.Message):
     bytes_up: int
     bytes_down: int
     errors: _containers.ScalarMap[str, int]
-    def __init__(self, peer: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., connected: _Optional[bool] = ..., score: _Optional[float] = ..., expires_in_s: _Optional[float] = ..., bytes_up: _Optional[int] = ..., bytes_down: _Optional[int] = ..., errors: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    serves_any: bool
+    def __init__(self, peer: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., connected: _Optional[bool] = ..., score: _Optional[float] = ..., expires_in_s: _Optional[float] = ..., bytes_up: _Optional[int] = ..., bytes_down: _Optional[int] = ..., errors: _Optional[_Mapping[str, int]] = ..., serves_any: _Optional[bool] = ...) -> None: ...
 
 class NodeStatus(_message.Message):
     __slots__ = ("peer", "version", "addresses", "uptime_s", "ready", "membership", "peers", "jobs", "warnings")

@@ -29,7 +29,9 @@ from node.wire.convert_ledger import (
     reason,
     rising,
 )
+from node.wire.convert_memory import lines_from, lines_to
 from node.wire.limits import (
+    COMMITMENT_BYTES_MAX,
     DECISION_BYTES_MAX,
     EXPONENT_MAX,
     EXPONENT_MIN,
@@ -135,13 +137,14 @@ def encode_commitment(c: Commitment) -> bytes:
         local_after=c.local_after,
         beacon=c.beacon,
         sketch_root=c.sketch_root,
+        memory=lines_to(c.memory),
     ).SerializeToString()
 
 
 def decode_commitment(body: bytes) -> Commitment:
     """Inverse of ``encode_commitment``, with every limit checked."""
     m = pb.Commitment()
-    parse(m, body, 16 * 1024)
+    parse(m, body, COMMITMENT_BYTES_MAX)
     _count(m.parts, PARTS_MAX, "parts")
     if not m.parts or m.steps < 1:
         raise Malformed("a commitment needs at least one part and one step")
@@ -160,6 +163,7 @@ def decode_commitment(body: bytes) -> Commitment:
         local_after=_optional(m.local_after, "local_after"),
         beacon=_optional(m.beacon, "beacon"),
         sketch_root=_optional(m.sketch_root, "sketch_root"),
+        memory=lines_from(m.memory),
     )
 
 

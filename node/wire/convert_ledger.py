@@ -9,7 +9,7 @@ from itertools import pairwise
 from google.protobuf.message import DecodeError, Message
 
 from node.errors import Malformed, TooLarge
-from node.identity import peer_id_of
+from node.identity import peer_id_of, public_key_of
 from node.types import (
     DIGEST_BYTES,
     ELECTORS_MAX,
@@ -21,6 +21,8 @@ from node.types import (
 from node.wire import ledger_pb2 as pb
 from node.wire.fields import FIELDS_MAX, check_fields
 from node.wire.limits import (
+    AUTHORS_MAX,
+    BATCH_ENTRIES_MAX,
     CHAIN_CERTIFICATES_MAX,
     CHAIN_REPLY_BYTES_MAX,
     CHUNKS_ASKED_MAX,
@@ -28,9 +30,11 @@ from node.wire.limits import (
     PARTS_MAX,
     REASON_BYTES_MAX,
     ROUND_MAX,
+    SEQ_MAX,
     STATE_CHUNKS_MAX,
     VIEW_MAX,
 )
+from node.wire.memory_messages import MemoryReach
 from node.wire.messages import (
     Certificate,
     ChainRequest,
@@ -151,6 +155,20 @@ def decode_certificate(data: bytes) -> Certificate:
     return certificate_from(m)
 
 
+def _reaches_from(reaches: Sequence[pb.MemoryReach]) -> tuple[MemoryReach, ...]:
+    if len(reaches) > AUTHORS_MAX:
+        raise TooLarge(f"{len(reaches)} authors of memory, at most {AUTHORS_MAX}")
+    found = tuple(MemoryReach(peer_id_of(r.author), r.next, r.entries) for r in reaches)
+    if any(a.author >= b.author for a, b in pairwise(found)):
+        raise Malformed("authors of memory must rise strictly")
+    if not all(
+        1 <= r.next <= SEQ_MAX + 1 and r.next <= r.entries <= SEQ_MAX + BATCH_ENTRIES_MAX
+        for r in found
+    ):
+        raise Malformed("batches or entries of memory out of range")
+    return found
+
+
 def encode_decision(d: Decision) -> bytes:
     """The bytes that are hashed, voted on and kept. Only the proposer's bytes count."""
     return pb.Decision(
@@ -169,6 +187,10 @@ def encode_decision(d: Decision) -> bytes:
         bans=list(d.bans),
         next=[pb.Elector(public_key=k, incarnation=i) for k, i in d.electors],
         governance=pb.Governance(lease_until_round=d.lease_until_round, halted=d.halted),
+        memory=[
+            pb.MemoryReach(author=public_key_of(r.author), next=r.next, entries=r.entries)
+            for r in d.memory
+        ],
     ).SerializeToString(deterministic=True)
 
 
@@ -207,6 +229,7 @@ def decode_decision(data: bytes) -> Decision:
         electors=tuple((e.public_key, e.incarnation) for e in m.next),
         lease_until_round=m.governance.lease_until_round,
         halted=m.governance.halted,
+        memory=_reaches_from(m.memory),
     )
     if encode_decision(decision) != data:
         raise Malformed("a decision with unknown or reordered fields")

@@ -1,4 +1,5 @@
 from node.wire import ledger_pb2 as _ledger_pb2
+from node.wire import memory_pb2 as _memory_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -30,7 +31,7 @@ class PartCommitment(_message.Message):
     def __init__(self, leaf: _Optional[bytes] = ..., square_norm: _Optional[int] = ..., exponent: _Optional[int] = ...) -> None: ...
 
 class Commitment(_message.Message):
-    __slots__ = ("prev", "state_root", "parts", "steps", "loss_micro", "local_before", "local_after", "beacon", "sketch_root")
+    __slots__ = ("prev", "state_root", "parts", "steps", "loss_micro", "local_before", "local_after", "beacon", "sketch_root", "memory")
     PREV_FIELD_NUMBER: _ClassVar[int]
     STATE_ROOT_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +41,7 @@ class Commitment(_message.Message):
     LOCAL_AFTER_FIELD_NUMBER: _ClassVar[int]
     BEACON_FIELD_NUMBER: _ClassVar[int]
     SKETCH_ROOT_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
     prev: bytes
     state_root: bytes
     parts: _containers.RepeatedCompositeFieldContainer[PartCommitment]
@@ -49,7 +51,8 @@ class Commitment(_message.Message):
     local_after: bytes
     beacon: bytes
     sketch_root: bytes
-    def __init__(self, prev: _Optional[bytes] = ..., state_root: _Optional[bytes] = ..., parts: _Optional[_Iterable[_Union[PartCommitment, _Mapping]]] = ..., steps: _Optional[int] = ..., loss_micro: _Optional[int] = ..., local_before: _Optional[bytes] = ..., local_after: _Optional[bytes] = ..., beacon: _Optional[bytes] = ..., sketch_root: _Optional[bytes] = ...) -> None: ...
+    memory: _containers.RepeatedCompositeFieldContainer[_memory_pb2.MemoryLine]
+    def __init__(self, prev: _Optional[bytes] = ..., state_root: _Optional[bytes] = ..., parts: _Optional[_Iterable[_Union[PartCommitment, _Mapping]]] = ..., steps: _Optional[int] = ..., loss_micro: _Optional[int] = ..., local_before: _Optional[bytes] = ..., local_after: _Optional[bytes] = ..., beacon: _Optional[bytes] = ..., sketch_root: _Optional[bytes] = ..., memory: _Optional[_Iterable[_Union[_memory_pb2.MemoryLine, _Mapping]]] = ...) -> None: ...
 
 class HeldCommitment(_message.Message):
     __slots__ = ("elector", "id")

@@ -74,8 +74,18 @@ class Governance(_message.Message):
     halted: bool
     def __init__(self, lease_until_round: _Optional[int] = ..., halted: _Optional[bool] = ...) -> None: ...
 
+class MemoryReach(_message.Message):
+    __slots__ = ("author", "next", "entries")
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    author: bytes
+    next: int
+    entries: int
+    def __init__(self, author: _Optional[bytes] = ..., next: _Optional[int] = ..., entries: _Optional[int] = ...) -> None: ...
+
 class Decision(_message.Message):
-    __slots__ = ("job", "round", "prev", "skip", "skip_reason", "rule", "replicas", "plan", "refused", "result_roots", "state_root", "credits", "bans", "next", "governance")
+    __slots__ = ("job", "round", "prev", "skip", "skip_reason", "rule", "replicas", "plan", "refused", "result_roots", "state_root", "credits", "bans", "next", "governance", "memory")
     JOB_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     PREV_FIELD_NUMBER: _ClassVar[int]
@@ -91,6 +101,7 @@ class Decision(_message.Message):
     BANS_FIELD_NUMBER: _ClassVar[int]
     NEXT_FIELD_NUMBER: _ClassVar[int]
     GOVERNANCE_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
     job: bytes
     round: int
     prev: bytes
@@ -106,7 +117,8 @@ class Decision(_message.Message):
     bans: _containers.RepeatedScalarFieldContainer[bytes]
     next: _containers.RepeatedCompositeFieldContainer[Elector]
     governance: Governance
-    def __init__(self, job: _Optional[bytes] = ..., round: _Optional[int] = ..., prev: _Optional[bytes] = ..., skip: _Optional[bool] = ..., skip_reason: _Optional[str] = ..., rule: _Optional[str] = ..., replicas: _Optional[int] = ..., plan: _Optional[_Iterable[_Union[PlannedContribution, _Mapping]]] = ..., refused: _Optional[_Iterable[_Union[RefusedContribution, _Mapping]]] = ..., result_roots: _Optional[_Iterable[bytes]] = ..., state_root: _Optional[bytes] = ..., credits: _Optional[_Iterable[_Union[Credit, _Mapping]]] = ..., bans: _Optional[_Iterable[bytes]] = ..., next: _Optional[_Iterable[_Union[Elector, _Mapping]]] = ..., governance: _Optional[_Union[Governance, _Mapping]] = ...) -> None: ...
+    memory: _containers.RepeatedCompositeFieldContainer[MemoryReach]
+    def __init__(self, job: _Optional[bytes] = ..., round: _Optional[int] = ..., prev: _Optional[bytes] = ..., skip: _Optional[bool] = ..., skip_reason: _Optional[str] = ..., rule: _Optional[str] = ..., replicas: _Optional[int] = ..., plan: _Optional[_Iterable[_Union[PlannedContribution, _Mapping]]] = ..., refused: _Optional[_Iterable[_Union[RefusedContribution, _Mapping]]] = ..., result_roots: _Optional[_Iterable[bytes]] = ..., state_root: _Optional[bytes] = ..., credits: _Optional[_Iterable[_Union[Credit, _Mapping]]] = ..., bans: _Optional[_Iterable[bytes]] = ..., next: _Optional[_Iterable[_Union[Elector, _Mapping]]] = ..., governance: _Optional[_Union[Governance, _Mapping]] = ..., memory: _Optional[_Iterable[_Union[MemoryReach, _Mapping]]] = ...) -> None: ...
 
 class ChainRequest(_message.Message):
     __slots__ = ("job", "from_round", "count")

@@ -7,6 +7,7 @@ PAYLOAD_BYTES_MAX = 64 * 1024 * 1024
 SIGNED_BODY_BYTES_MAX = 8 * 1024 * 1024
 """Body of one signed message: a plan of 64 electors stays below it."""
 DECISION_BYTES_MAX = 64 * 1024
+COMMITMENT_BYTES_MAX = 16 * 1024
 REASON_BYTES_MAX = 32
 FETCH_IDS_MAX = 64
 CHAIN_CERTIFICATES_MAX = 64
@@ -19,3 +20,20 @@ EXPONENT_MIN, EXPONENT_MAX = -162, 114
 """Exponents that a float32 row can have: its largest magnitude is in [2^-149, 2^128)."""
 ROUND_MAX = 2**48
 VIEW_MAX = 2**31 - 1
+
+# Shared memory (docs/protocol.md, "Shared memory").
+BATCH_ENTRIES_MAX = 4096
+KEY_DIMS_MAX = 4096
+ENTRY_PAYLOAD_BYTES_MAX = 1024
+BATCH_HEADER_BYTES_MAX = 256
+BATCH_BODY_BYTES_MAX = 1024 * 1024
+BATCH_BYTES_MAX = BATCH_BODY_BYTES_MAX + 1024
+"""An encoded batch with its header and signature."""
+SEQ_MAX = 2**48
+"""Batches of one author, and entries of one author."""
+AUTHORS_MAX = 64
+MEMORY_LINES_BYTES_MAX = 16 * 1024
+MEMORY_REPLY_BYTES_MAX = 80 * 1024
+BATCHES_REQUEST_BYTES_MAX = 8 * 1024
+PULL_BYTES_MAX = 4 * 1024 * 1024
+"""Bytes of one author that one request may ask for."""

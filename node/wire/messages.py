@@ -10,6 +10,7 @@ from functools import cached_property
 from blake3 import blake3
 
 from node.types import Digest, JobId
+from node.wire.memory_messages import MemoryLine, MemoryReach
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ class Decision:
     """Electorate of the next round: (public key, incarnation)."""
     lease_until_round: int
     halted: bool
+    memory: tuple[MemoryReach, ...] = ()
+    """How far each author of shared memory is, by rising peer id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,8 @@ class Commitment:
     local_after: bytes = b""
     beacon: bytes = b""
     sketch_root: bytes = b""
+    memory: tuple[MemoryLine, ...] = ()
+    """What its author holds of the job's shared memory, by rising public key."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14node/wire/peer.proto\x12\x08\x61rtel.v1\"\xb9\x01\n\nPeerRecord\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x16\n\x0eissued_unix_ms\x18\x03 \x01(\x04\x12\x17\n\x0f\x65xpires_unix_ms\x18\x04 \x01(\x04\x12\x11\n\taddresses\x18\x05 \x03(\t\x12\r\n\x05swarm\x18\x06 \x01(\t\x12\x0c\n\x04jobs\x18\x07 \x03(\x0c\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\x13\n\x0bincarnation\x18\t \x01(\x04\"1\n\x0cSignedRecord\x12\x0e\n\x06record\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"&\n\x13PeerExchangeRequest\x12\x0f\n\x07records\x18\x01 \x03(\x0c\"$\n\x11PeerExchangeReply\x12\x0f\n\x07records\x18\x01 \x03(\x0c\"G\n\x0eSignedManifest\x12\x10\n\x08manifest\x18\x01 \x01(\x0c\x12\x10\n\x08proposer\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14node/wire/peer.proto\x12\x08\x61rtel.v1\"\xcd\x01\n\nPeerRecord\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x16\n\x0eissued_unix_ms\x18\x03 \x01(\x04\x12\x17\n\x0f\x65xpires_unix_ms\x18\x04 \x01(\x04\x12\x11\n\taddresses\x18\x05 \x03(\t\x12\r\n\x05swarm\x18\x06 \x01(\t\x12\x0c\n\x04jobs\x18\x07 \x03(\x0c\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\x13\n\x0bincarnation\x18\t \x01(\x04\x12\x12\n\nserves_any\x18\n \x01(\x08\"1\n\x0cSignedRecord\x12\x0e\n\x06record\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"&\n\x13PeerExchangeRequest\x12\x0f\n\x07records\x18\x01 \x03(\x0c\"$\n\x11PeerExchangeReply\x12\x0f\n\x07records\x18\x01 \x03(\x0c\"G\n\x0eSignedManifest\x12\x10\n\x08manifest\x18\x01 \x01(\x0c\x12\x10\n\x08proposer\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,13 +32,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'node.wire.peer_pb2', _globa
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PEERRECORD']._serialized_start=35
-  _globals['_PEERRECORD']._serialized_end=220
-  _globals['_SIGNEDRECORD']._serialized_start=222
-  _globals['_SIGNEDRECORD']._serialized_end=271
-  _globals['_PEEREXCHANGEREQUEST']._serialized_start=273
-  _globals['_PEEREXCHANGEREQUEST']._serialized_end=311
-  _globals['_PEEREXCHANGEREPLY']._serialized_start=313
-  _globals['_PEEREXCHANGEREPLY']._serialized_end=349
-  _globals['_SIGNEDMANIFEST']._serialized_start=351
-  _globals['_SIGNEDMANIFEST']._serialized_end=422
+  _globals['_PEERRECORD']._serialized_end=240
+  _globals['_SIGNEDRECORD']._serialized_start=242
+  _globals['_SIGNEDRECORD']._serialized_end=291
+  _globals['_PEEREXCHANGEREQUEST']._serialized_start=293
+  _globals['_PEEREXCHANGEREQUEST']._serialized_end=331
+  _globals['_PEEREXCHANGEREPLY']._serialized_start=333
+  _globals['_PEEREXCHANGEREPLY']._serialized_end=369
+  _globals['_SIGNEDMANIFEST']._serialized_start=371
+  _globals['_SIGNEDMANIFEST']._serialized_end=442
 # @@protoc_insertion_point(module_scope)

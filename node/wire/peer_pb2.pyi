@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class PeerRecord(_message.Message):
-    __slots__ = ("public_key", "sequence", "issued_unix_ms", "expires_unix_ms", "addresses", "swarm", "jobs", "version", "incarnation")
+    __slots__ = ("public_key", "sequence", "issued_unix_ms", "expires_unix_ms", "addresses", "swarm", "jobs", "version", "incarnation", "serves_any")
     PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     ISSUED_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +17,7 @@ class PeerRecord(_message.Message):
     JOBS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    SERVES_ANY_FIELD_NUMBER: _ClassVar[int]
     public_key: bytes
     sequence: int
     issued_unix_ms: int
@@ -26,7 +27,8 @@ class PeerRecord(_message.Message):
     jobs: _containers.RepeatedScalarFieldContainer[bytes]
     version: str
     incarnation: int
-    def __init__(self, public_key: _Optional[bytes] = ..., sequence: _Optional[int] = ..., issued_unix_ms: _Optional[int] = ..., expires_unix_ms: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ..., swarm: _Optional[str] = ..., jobs: _Optional[_Iterable[bytes]] = ..., version: _Optional[str] = ..., incarnation: _Optional[int] = ...) -> None: ...
+    serves_any: bool
+    def __init__(self, public_key: _Optional[bytes] = ..., sequence: _Optional[int] = ..., issued_unix_ms: _Optional[int] = ..., expires_unix_ms: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ..., swarm: _Optional[str] = ..., jobs: _Optional[_Iterable[bytes]] = ..., version: _Optional[str] = ..., incarnation: _Optional[int] = ..., serves_any: _Optional[bool] = ...) -> None: ...
 
 class SignedRecord(_message.Message):
     __slots__ = ("record", "signature")

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from node.ports import (
+    AdvanceReply,
+    AdvanceRequest,
     Compute,
     Discovery,
     FloatVector,
@@ -16,6 +18,7 @@ from node.ports import (
     Worker,
 )
 from node.types import PeerId
+from workloads.api import MemoryForm
 
 T = TypeVar("T")
 
@@ -145,9 +148,18 @@ class WorkerShell:
         """As the inner one."""
         return self.inner.shapes
 
+    @property
+    def memory(self) -> MemoryForm | None:
+        """As the inner one."""
+        return self.inner.memory
+
     async def initial(self) -> FloatVector:
         """As the inner one."""
         return await self.inner.initial()
+
+    async def advance(self, request: AdvanceRequest) -> AdvanceReply:
+        """As the inner one."""
+        return await self.inner.advance(request)
 
     async def train(self, request: TrainRequest) -> TrainReply:
         """As the inner one."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from node.errors import ConfigError, WorkerFailed
-from node.ports import FloatVector, TrainReply, TrainRequest
+from node.ports import AdvanceReply, AdvanceRequest, FloatVector, TrainReply, TrainRequest
 from simulator.scenario import HostSection
 from simulator.seeds import rng
 from workloads import api
@@ -125,12 +125,49 @@ class SimWorker:
         self._workload = workload
         self._cost = cost
         self._turn = asyncio.Lock()
+        self._started = False
         self._closed = False
 
     @property
     def shapes(self) -> Sequence[tuple[str, tuple[int, ...]]]:
         """As the workload's."""
         return self._workload.shapes
+
+    @property
+    def memory(self) -> api.MemoryForm | None:
+        """As the workload's."""
+        return self._workload.memory if isinstance(self._workload, api.Remembers) else None
+
+    async def advance(self, request: AdvanceRequest) -> AdvanceReply:
+        """As many steps as fit before the deadline, at least one."""
+        self._check()
+        workload = self._workload
+        assert isinstance(workload, api.Remembers)
+        async with self._turn:
+            for arrived in request.arrived:
+                if arrived.entries is None:
+                    workload.forget(arrived.author)
+                else:
+                    workload.absorb(arrived.author, arrived.entries)
+            if not request.steps:
+                return AdvanceReply(0, self._none(workload.memory), 0.0)
+            if not self._started:
+                self._started = True
+                workload.start(request.data_seed)
+            step_s = self._cost.step_s * self._cost.slowness
+            steps = max(1, min(request.steps, int(request.deadline_s / step_s)))
+            done = workload.advance(steps, request.deadline_s, asyncio.get_running_loop().time)
+            await asyncio.sleep(step_s * done.steps)
+            return AdvanceReply(done.steps, done.entries, step_s * done.steps)
+
+    @staticmethod
+    def _none(form: api.MemoryForm) -> api.Entries:
+        kind = np.int8 if form.key_type == "int8" else np.float16
+        return api.Entries(
+            np.empty((0, form.key_dims), kind),
+            np.empty(0, np.float32),
+            np.empty((0, form.payload_bytes), np.uint8),
+        )
 
     async def initial(self) -> FloatVector:
         """The first parameters."""

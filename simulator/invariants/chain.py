@@ -18,6 +18,10 @@ from simulator.invariants.base import Check, Facts, Heard, Moved
 
 CREDIT_MICRO = 1_000_000
 """For each contribution in the plan."""
+ENTRY_MICRO = 1000
+"""For each entry of shared memory, up to ..."""
+ENTRIES_CREDITED_MAX = 4096
+"""... so many of one author in a round."""
 
 
 class SoundChain(Check):
@@ -52,7 +56,7 @@ class SoundChain(Check):
 
 
 class Credits(Check):
-    """Credits come from certificates only: one for each contribution in a plan, none is lost."""
+    """Credits come from certificates only: for contributions, and for entries of memory."""
 
     name = "credits"
 
@@ -84,8 +88,18 @@ class Credits(Check):
 
     def _check_decision(self, at_s: float, decision: Decision) -> None:
         round_ = decision.round
-        due = tuple((e, CREDIT_MICRO) for e, _ in decision.plan)
-        if decision.credits != due:
+        due = {elector: CREDIT_MICRO for elector, _ in decision.plan}
+        before = self.facts.decisions.get(decision.prev)
+        if before is None and decision.memory and round_ > 1:
+            return  # what the memory grew from is not known
+        electors = {node.peer: e for e, node in enumerate(self.facts.electors)}
+        had = {reach.author: reach.entries for reach in (before.memory if before else ())}
+        for reach in decision.memory:
+            grown = min(reach.entries - had.get(reach.author, 0), ENTRIES_CREDITED_MAX)
+            elector = electors.get(reach.author)
+            if grown > 0 and elector is not None:
+                due[elector] = due.get(elector, 0) + grown * ENTRY_MICRO
+        if decision.credits != tuple(sorted(due.items())):
             self.fail(at_s, f"round {round_} mints {decision.credits} for the plan's {due}")
         for elector, id_ in decision.plan:
             if self.facts.n > 1 and (round_, elector, id_) not in self._commits:

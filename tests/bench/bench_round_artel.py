@@ -35,8 +35,8 @@ CALLS_MAX = 250
 """Calls of all nodes in one round (docs/protocol.md, "Cost")."""
 
 _CERTIFIED = re.compile(
-    r"timestamp='([^']+)'.* event='round_certified'.*\bround=(\d+).*\bseconds=([0-9.]+)"
-    r".*'update': ([0-9.]+)"
+    r"(\S+Z) info +round_certified .*\bround=(\d+).*\bseconds=([0-9.]+)"
+    r".*\bupdate:([0-9.]+)"
 )
 """A node's line on one round: its end, its duration, and when in it the update was ready."""
 

@@ -146,7 +146,7 @@ async def test_what_the_node_refuses_is_one_sentence_and_code_2(
     assert "no job on this node begin" in done.stderr
 
 
-@pytest.mark.parametrize("words", [["status"], ["peers"], ["job", "list"], ["id"]])
+@pytest.mark.parametrize("words", [["status"], ["peers"], ["job", "list"], ["id"], ["health"]])
 def test_where_no_node_runs_the_folder_and_the_remedy_are_named(
     words: list[str], tmp_path: Path
 ) -> None:
@@ -161,6 +161,11 @@ def test_the_id_of_a_node_at_rest_comes_from_its_key_file(tmp_path: Path) -> Non
     peer = load_or_create_key(tmp_path / "key.pem").identity.peer_id
     done = artel("id", "--data", tmp_path)
     assert (done.returncode, done.stdout) == (0, peer + "\n")
+
+
+async def test_health_is_what_the_standard_service_says(table: Table, tmp_path: Path) -> None:
+    done = await asyncio.to_thread(artel, "health", "--data", tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "serving\n", "")
 
 
 def test_usage_errors_are_code_2(tmp_path: Path) -> None:

@@ -82,6 +82,22 @@ async def test_five_honest_nodes_reach_one_state(codec: str) -> None:
     assert max(job.metrics["loss"] for job in done) < 0.01
 
 
+async def test_founders_that_serve_any_job_hear_of_it_at_once() -> None:
+    world = World(Scenario(nodes=5), seed=1)
+    world.serve = "any"
+    async with world:
+        for index in range(5):
+            await world.start(index)
+        await asyncio.sleep(30)  # calm: looks for jobs are rare by now
+        proposer = world.nodes[0].daemon
+        assert proposer is not None
+        start_s = world.now()
+        await proposer.submit(manifest(world, 3), {})
+        await until(world, 1)
+        assert world.now() - start_s < 3.0
+        assert all(job.used == 5 for job in await until_done(world))
+
+
 DEFAULT = "centered_clip"
 
 

@@ -26,6 +26,8 @@ from node.types import Digest, PeerId
 from node.wire.convert_ledger import decode_certificate, decode_decision
 from node.wire.messages import Decision
 
+_LINE = re.compile(r"(\S+Z) (?:debug|info|warning|error) +(\w+)(.*)")
+"""Time, event and the rest of a log line (``node.observe.log.render_text``)."""
 _FIELD = re.compile(r"(\w+)=('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\S+)")
 
 
@@ -194,11 +196,11 @@ class Swarm:
 def map_events(node: int, text: str) -> Iterator[Event]:
     """The events in a piece of a log; other lines come under the name ``?``."""
     for line in text.splitlines():
-        fields = {key: value.strip("'\"") for key, value in _FIELD.findall(line)}
-        stamp = fields.get("timestamp", "")
-        if stamp and "event" in fields:
-            unix_s = datetime.fromisoformat(stamp).timestamp()
-            yield Event(node, unix_s, fields["event"], fields, line)
+        match = _LINE.match(line)
+        if match:
+            stamp, name, rest = match.groups()
+            fields = {key: value.strip("'\"") for key, value in _FIELD.findall(rest)}
+            yield Event(node, datetime.fromisoformat(stamp).timestamp(), name, fields, line)
         elif line.strip():
             yield Event(node, 0.0, "?", {}, line)
 

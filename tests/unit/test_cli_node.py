@@ -81,12 +81,15 @@ def _restored_logging() -> object:
 def test_log_events_are_lines_of_text_or_json_above_their_level() -> None:
     text, lines = io.StringIO(), io.StringIO()
     configure_logging(text, level="info")
-    structlog.get_logger().info("round_closed", round=12)
+    structlog.get_logger().info(
+        "round_closed", round=12, text="two\nlines", s={"update": 0.1234567}
+    )
     structlog.get_logger().debug("silence")
     configure_logging(lines, level="warning", form="json")
     structlog.get_logger().info("silence")
     structlog.get_logger().warning("refused", reason="too_large")
-    assert "level='info' event='round_closed' round=12" in text.getvalue()
+    shown = r"Z info    round_closed round=12 text='two\nlines' s=update:0.1235"
+    assert shown in text.getvalue()
     assert len(text.getvalue().splitlines()) == 1
     event = json.loads(lines.getvalue())
     assert (event["event"], event["level"], event["reason"]) == ("refused", "warning", "too_large")

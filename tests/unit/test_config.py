@@ -45,7 +45,7 @@ def test_all_problems_are_told_at_once_with_key_value_and_what_is_allowed() -> N
     assert "relay = 'yes' is refused: it should be a valid boolean" in said
     assert "listen.0 = 'here' is refused" in said
     assert "limits.peers is not a setting; known here: peers_max" in said
-    assert "nope is not a setting; known here: announce, attack" in said
+    assert "nope is not a setting; known here: address_file, announce" in said
 
 
 @pytest.mark.parametrize(

@@ -61,11 +61,13 @@ def test_a_record_comes_back_as_it_was_made() -> None:
         jobs=[job],
         version="0.1.0",
         incarnation=2,
+        serves_any=True,
     )
     read = decode_record(made.signed, swarm="main", now=NOW)
     assert read == made
     assert (read.peer, read.sequence, read.addresses) == (US.peer_id, 5, (ADDRESS,))
     assert (read.jobs, read.version, read.incarnation) == ((job,), "0.1.0", 2)
+    assert read.serves_any
     assert (read.issued_unix_s, read.expires_unix_s) == (NOW, NOW + 60.0)
 
 

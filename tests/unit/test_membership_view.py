@@ -46,6 +46,7 @@ def _record(
         jobs=jobs,
         version="",
         incarnation=0,
+        serves_any=False,
         signed=b"%d/%d" % (index, sequence),
     )
 

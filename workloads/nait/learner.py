@@ -172,6 +172,23 @@ class Learner:
         batch.check(self.dimensions, self.environment.actions)
         self._peers.take(batch, author)
 
+    def regain(self, batch: Batch) -> None:
+        """Remember own entries of an earlier life, which peers or a disk kept.
+
+        Raises:
+            WorkloadError: The batch is malformed; nothing of it is taken.
+        """
+        batch.check(self.dimensions, self.environment.actions)
+        self.memory.write(SELF, batch.actions, batch.keys, batch.values)
+
+    def forget(self, author: str) -> None:
+        """Drop all entries of an author; one who was never heard of is ignored."""
+        self._peers.forget(author)
+
+    def reseed(self, seed: int) -> None:
+        """Draw from another seed, at least 0, from now on."""
+        self._rng = np.random.Generator(np.random.PCG64(seed))
+
     def authors(self) -> list[AuthorState]:
         """All others that were heard of, in the order of their first batch."""
         return self._peers.states()

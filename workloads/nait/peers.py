@@ -46,6 +46,8 @@ class Peers:
         self._credit = credit
         self._config = config
         self.scores = Trust()
+        self._leaving: set[int] = set()
+        """Authors who are to be forgotten between two traces."""
         self.dropped = 0
         """Entries refused because their author had used up its quota."""
 
@@ -71,13 +73,20 @@ class Peers:
 
     def learn(self, compared: Sequence[Comparison]) -> None:
         """Score the authors by own returns; forget who is believed no more."""
-        if not self._config.trust:
-            return
-        for estimates, nearest, got in compared:
-            self.scores.observe(estimates, nearest, got)
+        if self._config.trust:
+            for estimates, nearest, got in compared:
+                self.scores.observe(estimates, nearest, got)
         for number in self._memory.authors.values():
-            if self._is_unbelieved(number) and self._memory.entries(number) > PAROLE:
+            unbelieved = self._is_unbelieved(number) and self._memory.entries(number) > PAROLE
+            if unbelieved or number in self._leaving:
                 self._credit.renumber(self._memory.forget(number))
+        self._leaving.clear()
+
+    def forget(self, author: str) -> None:
+        """Drop an author's entries when the running trace ends; unknown ones are ignored."""
+        number = self._memory.authors.get(author)
+        if number is not None:
+            self._leaving.add(number)
 
     def states(self) -> list[AuthorState]:
         """All of them, in the order of their first batch."""

@@ -2,15 +2,19 @@
 
 import shutil
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from node.cli.shared import format_bytes, format_number, short_id
 from node.cli.swarm.plan import Plan
 from node.cli.swarm.verify import verify_member
-from node.cli.swarm.watch import Watch
+from node.cli.swarm.watch import MEMORY_METRIC, Watch
 from node.observe.status import JobStatus
+from node.types import PeerId
+
+if TYPE_CHECKING:
+    from node.jobs.verify_folder import FolderReport
 
 Result = dict[str, Any]
 
@@ -40,7 +44,10 @@ def make_result(plan: Plan, watch: Watch, *, wall_s: float) -> Result:
         "round_s_median": _median(s for job in known for s in job.round_seconds),
         "metrics": {
             name: _median(job.metrics[name] for job in known if name in job.metrics)
-            for name in ("psnr_db", "loss")
+            for name in sorted({name for job in known for name in job.metrics})
+        },
+        "credits": {
+            peer: _credits(reports, peer) for peer in sorted(m.peer for m in watch.members)
         },
         "state_roots": roots,
         "agreement": agreement,
@@ -73,12 +80,14 @@ def print_summary(result: Result, watch: Watch, pictures: Sequence[Path], out: T
         f"{result['rounds']} rounds in {result['wall_s']:.1f} s"
         f" ({format_number(result['round_s_median'], '.2f')} s a round, all nodes ready after"
         f" {format_number(result['ready_s'], '.1f')} s)",
-        f"PSNR {format_number(metrics['psnr_db'], '.2f')} dB,"
-        f" loss {format_number(metrics['loss'], '.6f')}",
+        _metrics_line(metrics),
         _agreement_line(result),
     ]
     up, dense = result["bytes_up_per_node_per_round"], result["bytes_dense_fp32_per_round"]
-    if up and dense:
+    if MEMORY_METRIC in metrics:
+        made = ", ".join(f"{short_id(p)} {c:.1f}" for p, c in result["credits"].items())
+        lines.append(f"{metrics[MEMORY_METRIC]:.0f} entries in the shared memory; credits: {made}")
+    elif up and dense:
         lines.append(
             f"{format_bytes(up)} up per node and round, {result['bits_per_param_up']:.2f} bits per"
             f" parameter; dense fp32 all-reduce: {format_bytes(dense)} ({dense / up:.1f} x)"
@@ -89,6 +98,20 @@ def print_summary(result: Result, watch: Watch, pictures: Sequence[Path], out: T
     if pictures:
         lines.append(f"pictures: {pictures[0].parent}")
     print("\n".join(lines), file=out, flush=True)
+
+
+def _metrics_line(metrics: Mapping[str, float | None]) -> str:
+    if "psnr_db" in metrics:
+        psnr, loss = metrics["psnr_db"], metrics.get("loss")
+        return f"PSNR {format_number(psnr, '.2f')} dB, loss {format_number(loss, '.6f')}"
+    told = [f"{name} {format_number(value, '.4g')}" for name, value in sorted(metrics.items())]
+    return ", ".join(told) or "no metrics"
+
+
+def _credits(reports: Mapping[str, "FolderReport"], peer: str) -> float:
+    """What the verified rounds minted for ``peer``, by the longest of the chains."""
+    longest = max(reports.values(), key=lambda report: report.round)
+    return longest.credits.get(PeerId(peer), 0) / 1e6
 
 
 def _agreement_line(result: Result) -> str:

@@ -24,6 +24,10 @@ REFRESH_S = 0.5
 PLAIN_EVERY_S = 3.0
 START_S_MAX = 60.0
 ASK_S_MAX = 2.0
+COLUMNS = ("psnr_db", "accuracy", "score", "swarm_score", "steps", "memory_entries", "trust_min")
+"""Metrics that the table shows, if the job has them."""
+HEADLINE_METRICS_MAX = 6
+MEMORY_METRIC = "memory_entries"
 
 
 @dataclass
@@ -119,9 +123,10 @@ class Watch:
         parts = [f"round {span}/{rounds}", f"{up}/{len(self.members)} nodes ready"]
         if known:
             best = max(known, key=lambda job: job.metrics_round)
-            if best.loss is not None:
+            if best.loss is not None and not shares_memory(best):
                 parts.append(f"loss {best.loss:.5f}")
-            parts += [f"{name} {value:.4g}" for name, value in sorted(best.metrics.items())]
+            told = (f"{name} {value:.4g}" for name, value in sorted(best.metrics.items()))
+            parts += list(told)[:HEADLINE_METRICS_MAX]
         waiting = sorted({job.reason for job in known if job.state == "waiting" and job.reason})
         return ", ".join(parts + waiting)
 
@@ -174,7 +179,8 @@ def show(watch: Watch, out: TextIO) -> None:
 
 def _view(watch: Watch) -> RenderableType:
     table = Table(box=None, header_style="bold")
-    for name in ("node", "peer", "role", "round", "phase", "loss", "psnr", "up", "down", "used"):
+    metrics = columns([member.job for member in watch.honest if member.job])
+    for name in ("node", "peer", "role", "round", "phase", *metrics, "up", "down", "used"):
         table.add_column(name)
     table.add_column("contribution")
     for member in watch.members:
@@ -190,14 +196,31 @@ def _view(watch: Watch) -> RenderableType:
             role,
             f"{job.round}/{job.rounds}",
             job.phase if job.state == "running" else job.state,
-            format_number(job.loss, ".5f"),
-            format_number(job.metrics.get("psnr_db"), ".2f"),
+            *(format_number(told(job, name), ".5g") for name in metrics),
             format_bytes(job.bytes_up),
             format_bytes(job.bytes_down),
             str(job.used),
             _contribution(member.peer, [m.job for m in watch.honest if m.job]),
         )
     return Group(Text(watch.headline(), style="bold"), table, *map(Text, watch.notes))
+
+
+def columns(jobs: Sequence[JobStatus]) -> list[str]:
+    """Numbers worth a column: the loss, or what a job with a memory tells, and a few metrics."""
+    names = sorted({name for job in jobs for name in job.metrics})
+    wanted = [name for name in COLUMNS if name in names]
+    first = [] if any(map(shares_memory, jobs)) else ["loss"]
+    return first + (wanted or [name for name in names if name != "loss"][:2])
+
+
+def told(job: JobStatus, name: str) -> float | None:
+    """A number of the table: the loss is that of the last steps, all else of the last state."""
+    return job.loss if name == "loss" else job.metrics.get(name)
+
+
+def shares_memory(job: JobStatus) -> bool:
+    """Whether the job has a memory besides parameters."""
+    return MEMORY_METRIC in job.metrics
 
 
 def _contribution(peer: str, jobs: Sequence[JobStatus]) -> str:

@@ -68,10 +68,10 @@ def missing_signature_check():
 
 
 def electorate_from_list():
-    def wrong(context, plan, rule, roots, state_root):
+    def wrong(context, plan, rule, roots, state_root, commitments):
         from dataclasses import replace
 
-        right = decision_of(context, plan, rule, roots, state_root)
+        right = decision_of(context, plan, rule, roots, state_root, commitments)
         return replace(right, electors=tuple(context.electorate.keys[e] for e, _ in plan.listed))
 
     return swap_function(decision_of, wrong)

@@ -1,0 +1,1 @@
+"""Shared memory of a job: signed batches of entries that all its peers hold and reconcile."""

@@ -1,0 +1,51 @@
+"""The five things a daemon needs from the world, as Protocols and nothing else.
+
+Flow code calls these; ``node.adapters`` implements them on hivemind, files and processes, and
+``simulator`` implements them in virtual time. One contract suite (tests/contract) runs on both.
+The event loop itself is the clock for waits; ``WallClock`` is only for signed, absolute times.
+"""
+
+from node.ports.behaviour import Behaviour, Ports, Rows, Sign
+from node.ports.compute import (
+    AdvanceReply,
+    AdvanceRequest,
+    Arrived,
+    Compute,
+    FloatVector,
+    TrainReply,
+    TrainRequest,
+    Worker,
+)
+from node.ports.world import (
+    RECORD_BYTES_MAX,
+    Discovery,
+    Handler,
+    Record,
+    Store,
+    StreamHandler,
+    Transport,
+    WallClock,
+)
+
+__all__ = [
+    "RECORD_BYTES_MAX",
+    "AdvanceReply",
+    "AdvanceRequest",
+    "Arrived",
+    "Behaviour",
+    "Compute",
+    "Discovery",
+    "FloatVector",
+    "Handler",
+    "Ports",
+    "Record",
+    "Rows",
+    "Sign",
+    "Store",
+    "StreamHandler",
+    "TrainReply",
+    "TrainRequest",
+    "Transport",
+    "WallClock",
+    "Worker",
+]

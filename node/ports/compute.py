@@ -1,0 +1,137 @@
+"""Work off the event loop: a job's worker, and the maths lane."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from workloads.api import Entries, MemoryForm
+
+T = TypeVar("T")
+FloatVector = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What a worker needs for one round of local steps."""
+
+    params: FloatVector
+    """Start of the steps. Shape [d]. The worker copies it; the caller may reuse the buffer."""
+    round: int
+    rounds: int
+    """This round's number (from 1) and the job's last, for the learning-rate schedule."""
+    data_seed: bytes
+    """32 bytes: hash of (last decision, peer). Step ``k`` draws its data by (data_seed, k)."""
+    steps: int
+    """Nominal local steps, at least 1."""
+    deadline_s: float
+    """Stop after this many seconds, whatever was done, but not before a quarter of ``steps``."""
+    continued: bool = False
+    """True after a SKIP: ``params`` are ignored and the worker goes on from where it stands."""
+
+
+@dataclass(frozen=True)
+class TrainReply:
+    """What a worker did in one round."""
+
+    update: FloatVector
+    """params before - after, divided by ``steps_done / steps``. Shape [d]."""
+    steps_done: int
+    loss: float
+    """Mean training loss of the steps done."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """What a worker must know of one author of its job's shared memory."""
+
+    author: str
+    """Peer id; empty for this node's own entries of an earlier life."""
+    entries: Entries | None
+    """In the author's order; None: drop everything of the author."""
+
+
+@dataclass(frozen=True)
+class AdvanceRequest:
+    """One slice of work on a job that shares a memory."""
+
+    arrived: Sequence[Arrived]
+    """Taken in before the first step."""
+    steps: int
+    """At most; 0: only take in what arrived."""
+    deadline_s: float
+    """Stop after so many seconds of work."""
+    data_seed: bytes
+    """Seeds the worker's draws at its first step; ignored later."""
+
+
+@dataclass(frozen=True)
+class AdvanceReply:
+    """What a worker did in one slice."""
+
+    steps: int
+    entries: Entries
+    """To be shared; may be empty."""
+    seconds: float
+
+
+class Worker(Protocol):
+    """One job's workload in its own process. Raises WorkerFailed from any call once it is dead."""
+
+    @property
+    def shapes(self) -> Sequence[tuple[str, tuple[int, ...]]]:
+        """Names and shapes of the parameters, in the order in which the flat vector holds them."""
+        ...
+
+    @property
+    def memory(self) -> MemoryForm | None:
+        """Form of the entries that the job shares; None: it shares no memory."""
+        ...
+
+    async def initial(self) -> FloatVector:
+        """The job's first parameters: the same bits on every machine. Shape [d]."""
+        ...
+
+    async def advance(self, request: AdvanceRequest) -> AdvanceReply:
+        """One slice of a job that shares a memory."""
+        ...
+
+    async def train(self, request: TrainRequest) -> TrainReply:
+        """Local steps."""
+        ...
+
+    async def evaluate(self, params: FloatVector) -> Mapping[str, float]:
+        """Metrics of ``params``, by name (``loss``, ``psnr_db``)."""
+        ...
+
+    async def artifacts(self, params: FloatVector, folder: str) -> Sequence[str]:
+        """Write what is worth seeing into ``folder``; paths written."""
+        ...
+
+    async def reset(self) -> None:
+        """Forget the inner optimiser's state: the next round starts from another model."""
+        ...
+
+    async def close(self) -> None:
+        """End the process; idempotent."""
+        ...
+
+
+class Compute(Protocol):
+    """Work above 5 ms, off the event loop, in two lanes: ``maths`` and workers."""
+
+    async def maths(self, work: Callable[[], T], *, cost_s: float) -> T:
+        """Run a pure function in the maths thread; ``cost_s`` is charged in simulation."""
+        ...
+
+    async def start_worker(self, workload: str, config: Mapping[str, Any], seed: int) -> Worker:
+        """Start a job's worker.
+
+        Raises:
+            ConfigError: no such workload, or its config is refused.
+            WorkerFailed: it died while starting.
+        """
+        ...
