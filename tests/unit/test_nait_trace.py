@@ -43,9 +43,15 @@ def test_backward_returns_are_the_sums_that_define_them():
     np.testing.assert_allclose(backward_returns(rewards, 0.9), want, rtol=1e-5)
 
 
+def by_name(memory):
+    """Own values by (group, key)."""
+    pairs = zip(memory.groups.tolist(), memory.keys.tolist(), strict=True)
+    names = [(group, *key) for group, key in pairs]
+    return dict(zip(names, memory.values[0].tolist(), strict=True))
+
+
 def memories(rng, traces, alpha, gamma):
     """The same play with revisits, remembered in both ways. Values by (action, key)."""
-    learned = []
     kinds = (InEpisode, EndOfTrace)
     makers = [Memory(2, 3, lambda: FlatIndex(3)) for _ in kinds]
     credits = [kind(memory, gamma, alpha) for kind, memory in zip(kinds, makers, strict=True)]
@@ -60,11 +66,7 @@ def memories(rng, traces, alpha, gamma):
                 credit.reward(reward)
         for credit in credits:
             credit.close()
-    for memory in makers:
-        pairs = zip(memory.groups.tolist(), memory.keys.tolist(), strict=True)
-        names = [(group, *key) for group, key in pairs]
-        learned.append(dict(zip(names, memory.values[0].tolist(), strict=True)))
-    return learned
+    return [by_name(memory) for memory in makers]
 
 
 @given(st.integers(0, 1 << 32), st.sampled_from([0.1, 0.3, 1.0]), st.sampled_from([0.6, 0.95]))
@@ -100,6 +102,49 @@ def test_only_steps_beyond_the_horizon_are_final():
     assert credit.take(5).tolist() == list(range(21, 26))
     assert credit.take(100).tolist() == list(range(26, 40))
     assert credit.take(100).tolist() == []
+
+
+def test_forgetting_an_author_amid_a_trace_leaves_the_trace_as_it_is():
+    rng = np.random.default_rng(9)
+    memories = [Memory(2, 2, lambda: FlatIndex(2)) for _ in range(2)]
+    disturbed, clean = (InEpisode(memory, 0.8, 0.3) for memory in memories)
+    liar = memories[0].number("liar")
+    for step in range(60):
+        key, reward = rng.integers(-9, 9, 2).astype(np.int8), float(step % 7 == 0)
+        foreign = rng.integers(-9, 9, (3, 2)).astype(np.int8)
+        if step < 30:
+            memories[0].write(liar, np.uint8([0, 1, 1]), foreign, np.float32([9, 9, 9]))
+        for credit in (disturbed, clean):
+            credit.visit(step % 2, key, digest(key))
+            credit.reward(reward)
+        if step == 30:
+            disturbed.renumber(memories[0].forget(liar))
+    assert by_name(memories[0]) == by_name(memories[1])
+    disturbed.close()
+    clean.close()
+    sent = [
+        memory.keys[c.take(100)] for memory, c in zip(memories, (disturbed, clean), strict=True)
+    ]
+    assert np.array_equal(*sent)
+
+
+def test_comparisons_come_once_steps_are_final():
+    memory = Memory(1, 2, lambda: FlatIndex(2))
+    credit = InEpisode(memory, 0.6, 0.3)  # L = 19
+    told, got = np.float32([1, 2]), []
+    for step in range(50):
+        key = np.int8([step, 0])
+        credit.foretell(told + np.float32(step), told)
+        credit.visit(0, key, digest(key))
+        credit.reward(1.0)
+        if step in (9, 39):
+            got.append(credit.compared())
+    credit.close()
+    got.append(credit.compared())
+    assert [len(part) for part in got] == [0, 40 - horizon(0.6), 50 - 40 + horizon(0.6)]
+    for step, (estimates, _, came) in enumerate(got[1] + got[2]):
+        assert estimates[0] == 1 + step
+        assert came == pytest.approx((1 - 0.6 ** (50 - step)) / 0.4, rel=1e-3)
 
 
 def test_a_node_whose_newest_visit_is_open_waits():

@@ -58,17 +58,19 @@ class Credit(ABC):
         self._foretold.append((self.length, estimates.copy(), nearest.copy()))
 
     def compared(self) -> list[Comparison]:
-        """Comparisons of the traces closed since the last call."""
+        """Comparisons of what became final since the last call."""
         compared, self._compared = self._compared, []
         return compared
 
     def renumber(self, moved: Ids) -> None:
-        """The memory's nodes have new numbers, between two traces. Shape [nodes before]."""
+        """The memory's nodes have new numbers. Shape [nodes before]."""
         self._outbox.renumber(moved)
 
     def _compare(self, returns: Floats) -> None:
-        self._compared += [(e, near, float(returns[at])) for at, e, near in self._foretold]
-        self._foretold.clear()
+        """Take what was foretold of the trace's first steps, whose returns these are."""
+        final = [told for told in self._foretold if told[0] < len(returns)]
+        self._foretold = self._foretold[len(final) :]
+        self._compared += [(e, near, float(returns[at])) for at, e, near in final]
 
     @abstractmethod
     def dump(self) -> dict[str, Any]:
@@ -110,6 +112,16 @@ class InEpisode(Credit):
         """All partial returns are final as they stand."""
         self._compare(self._trace.returns)
         self._trace.clear()
+
+    def compared(self) -> list[Comparison]:
+        """Of closed traces, and of steps older than L: a liar fades amid a long trace."""
+        self._compare(self._trace.returns[: max(0, len(self._trace) - self._trace.horizon)])
+        return super().compared()
+
+    def renumber(self, moved: Ids) -> None:
+        """The memory's nodes have new numbers. Shape [nodes before]."""
+        super().renumber(moved)
+        self._trace.renumber(moved)
 
     def take(self, limit: int) -> Ids:
         """Final: of closed traces, or older than L steps."""

@@ -26,6 +26,8 @@ FETCH = 4
 """Candidates fetched for each neighbour wanted, where several authors may crowd each other out."""
 COMPARE_EVERY = 4
 """Steps from one comparison of the authors with own experience to the next."""
+LEARN_EVERY = 64
+"""Steps from one scoring of the authors to the next."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ class Learner:
         stalled = 0 < self.config.stall_steps <= self._idle
         if outcome.over or stalled or outcome.life_lost:
             self._credit.close()
+        if self._peers.any and self.steps % LEARN_EVERY == 0:
             self._peers.learn(self._credit.compared())
         if outcome.over or stalled:
             self.records.finish(self.steps, stalled and not outcome.over)

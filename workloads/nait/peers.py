@@ -47,7 +47,7 @@ class Peers:
         self._config = config
         self.scores = Trust()
         self._leaving: set[int] = set()
-        """Authors who are to be forgotten between two traces."""
+        """Authors who are to be forgotten when authors are scored next."""
         self.dropped = 0
         """Entries refused because their author had used up its quota."""
 
@@ -83,7 +83,7 @@ class Peers:
         self._leaving.clear()
 
     def forget(self, author: str) -> None:
-        """Drop an author's entries when the running trace ends; unknown ones are ignored."""
+        """Drop an author's entries some steps later; unknown ones are ignored."""
         number = self._memory.authors.get(author)
         if number is not None:
             self._leaving.add(number)

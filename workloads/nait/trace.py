@@ -91,6 +91,10 @@ class Trace:
         self._returns[low : self._count] += shares
         np.add.at(values, self._nodes[low : self._count], shares * self._weights[low : self._count])
 
+    def renumber(self, moved: Ids) -> None:
+        """Nodes have new numbers. Shape [nodes before]."""
+        self._nodes[: self._count] = moved[self._nodes[: self._count]]
+
     def clear(self) -> None:
         """Begin anew."""
         self._count = 0
