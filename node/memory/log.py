@@ -6,8 +6,7 @@ points: docs/protocol.md, "Memory on disk".
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from node.errors import PeerError
@@ -15,7 +14,7 @@ from node.identity import Verifier
 from node.memory.batch import check_batch, check_content
 from node.memory.config import MemorySpec
 from node.memory.evidence import check_evidence
-from node.memory.segment import Index, Segment, join, split
+from node.memory.segment import AuthorLog, Index, Segment, cut, join, split
 from node.ports import Compute, Store
 from node.types import JobId, PeerId
 from node.wire.convert_memory import decode_batch, decode_evidence, encode_evidence
@@ -26,22 +25,6 @@ SEGMENT_BYTES = 4 << 20
 SEGMENTS_CACHED = 4
 CHECK_S_PER_BYTE = 1e-9
 """Cost of reading and hashing, charged in simulation."""
-
-
-@dataclass
-class _AuthorLog:
-    tail: dict[int, bytes] = field(default_factory=dict)
-    """Encoded batches in slots, by rising seq; a suffix."""
-    tail_bytes: int = 0
-    index: Index = field(default_factory=Index)
-
-    def add(self, seq: int, data: bytes) -> None:
-        self.tail[seq] = data
-        self.tail_bytes += len(data)
-
-    def drop(self, seqs: Iterable[int]) -> None:
-        for seq in seqs:
-            self.tail_bytes -= len(self.tail.pop(seq, b""))
 
 
 class BatchLog:
@@ -60,7 +43,7 @@ class BatchLog:
         self._job = job
         self._spec = spec
         self._prefix = f"memory/{job.hex()}/"
-        self._authors: dict[PeerId, _AuthorLog] = {}
+        self._authors: dict[PeerId, AuthorLog] = {}
         self._cache: OrderedDict[tuple[PeerId, int], Mapping[int, bytes]] = OrderedDict()
         self._writing = asyncio.Lock()
 
@@ -75,8 +58,8 @@ class BatchLog:
     def _blob(self, author: PeerId, seq: int) -> str:
         return f"memory/{self._job.hex()[:32]}/{author}/{seq:015d}"
 
-    def _of(self, author: PeerId) -> _AuthorLog:
-        return self._authors.setdefault(author, _AuthorLog())
+    def _of(self, author: PeerId) -> AuthorLog:
+        return self._authors.setdefault(author, AuthorLog())
 
     # Loading -----------------------------------------------------------------------------------
 
@@ -103,7 +86,7 @@ class BatchLog:
         await self._load_tail(author, log, headers, verify)
         return headers
 
-    async def _load_segments(self, author: PeerId, log: _AuthorLog) -> list[SignedHeader]:
+    async def _load_segments(self, author: PeerId, log: AuthorLog) -> list[SignedHeader]:
         headers: list[SignedHeader] = []
         for segment in list(log.index.live):
             data = await self._store.read_blob(self._blob(author, segment.first)) or b""
@@ -124,7 +107,7 @@ class BatchLog:
         return [batch.signed for batch in batches]
 
     async def _load_tail(
-        self, author: PeerId, log: _AuthorLog, headers: list[SignedHeader], verify: Verifier
+        self, author: PeerId, log: AuthorLog, headers: list[SignedHeader], verify: Verifier
     ) -> None:
         stale: list[str] = []
         for key, data in await self._store.scan(self._named(author, "b/")):
@@ -173,13 +156,13 @@ class BatchLog:
         """Keep these consecutive batches, all newer, in the place of what is stored."""
         async with self._writing:
             log = self._of(author)
-            parts = _segments(batches)
+            parts = cut(batches, SEGMENT_BYTES)
             tail = parts.pop()
             # First the names of blobs to come, as if they were dead: a crash leaves none behind.
             for part in parts:
                 log.index.bury(part[0][0].header.seq)
             await self._store.put({self._named(author, "index"): log.index.encode()})
-            fresh = _AuthorLog(index=Index([], list(log.index.dead)))
+            fresh = AuthorLog(index=Index([], list(log.index.dead)))
             for part in parts:
                 await self._write_segment(
                     author, fresh.index, [data for _, data in part], part[0][0].header.seq
@@ -243,7 +226,7 @@ class BatchLog:
         index.synced()
         index.add(Segment.of(first, first + len(data) - 1, chunks))
 
-    async def _drop_dead(self, author: PeerId, log: _AuthorLog) -> None:
+    async def _drop_dead(self, author: PeerId, log: AuthorLog) -> None:
         """Delete blobs that the index no longer counts; it names them until it is written again."""
         for first in log.index.dead:
             await self._store.drop_blob(self._blob(author, first))
@@ -256,7 +239,7 @@ class BatchLog:
 
     async def _clear(self, author: PeerId) -> None:
         """Drop batches; the index stays, to delete what a crash brings back."""
-        log = self._authors.setdefault(author, _AuthorLog())
+        log = self._authors.setdefault(author, AuthorLog())
         if not log.index.live and not log.index.dead:
             log.index = Index.decode(await self._store.get(self._named(author, "index")) or b"")
         log.index.retire_all()
@@ -299,16 +282,3 @@ class BatchLog:
 
 def _follows(later: SignedHeader, first: SignedHeader) -> bool:
     return later.header.seq == first.header.seq + 1 and later.header.prev == first.id
-
-
-def _segments(batches: Sequence[tuple[Batch, bytes]]) -> list[list[tuple[Batch, bytes]]]:
-    """Cut into parts of at least SEGMENT_BYTES, and a last one of less, which may be empty."""
-    parts: list[list[tuple[Batch, bytes]]] = [[]]
-    size = 0
-    for each in batches:
-        parts[-1].append(each)
-        size += len(each[1])
-        if size >= SEGMENT_BYTES:
-            parts.append([])
-            size = 0
-    return parts

@@ -24,6 +24,10 @@ CLAIM_BYTES_PER_S = 128 * 1024
 """... and for longer while it sends at least at this rate; then another is asked too."""
 ENCODING_BYTES = 32
 """Tags and lengths of an encoded batch."""
+PULL_S = 0.25
+"""One request asks for about as much as its peer sends in this time: what is urgent waits no longer
+for it on a thin line."""
+PULL_BYTES_MIN = 128 * 1024
 
 
 @dataclass
@@ -33,6 +37,15 @@ class PeerState:
     lines: dict[PeerId, MemoryLine] = field(default_factory=dict)
     retry_at: float = 0.0
     failures: int = 0
+    pull_bytes: float = 2 * PULL_BYTES_MIN
+    """What one request asks it for in all."""
+
+    def moved(self, bytes_: int, seconds: float) -> None:
+        """A stream brought so much after its first chunk: the next one lasts PULL_S at its rate."""
+        if bytes_ > self.pull_bytes / 4:
+            rate = bytes_ / max(seconds, 1e-6)
+            wanted = min(rate * PULL_S, 2 * self.pull_bytes, PULL_BYTES_MAX)
+            self.pull_bytes = max(wanted, PULL_BYTES_MIN)
 
     def hear(self, lines: Iterable[MemoryLine]) -> None:
         """Take newer lines."""
@@ -109,7 +122,7 @@ class Planner:
         """What to ask ``peer`` for now."""
         if state.retry_at > now:
             return Plan(wait_s=max(state.retry_at - now, WAIT_S_MIN))
-        wants: list[BatchWant] = []
+        ready: list[tuple[PeerId, int]] = []
         waits: list[float] = []
         for author in self._held.authors:
             line = state.lines.get(author)
@@ -120,9 +133,10 @@ class Planner:
             if wait_s > 0:
                 waits.append(wait_s)
             else:
-                wants.append(BatchWant(author, from_seq, self._bytes_max(author, now)))
-        if wants:
-            return Plan(tuple(wants))
+                ready.append((author, from_seq))
+        if ready:
+            each = state.pull_bytes / len(ready)
+            return Plan(tuple(BatchWant(a, s, self._bytes_max(a, each, now)) for a, s in ready))
         return Plan(wait_s=min(waits, default=None))
 
     def _from_seq(self, peer: PeerId, line: MemoryLine) -> int | None:
@@ -150,11 +164,10 @@ class Planner:
             allowed.entries.ready_in_s(full, now), allowed.bytes.ready_in_s(self._batch_bytes, now)
         )
 
-    def _bytes_max(self, author: PeerId, now: float) -> int:
+    def _bytes_max(self, author: PeerId, most: float, now: float) -> int:
         allowed = self._allowed[author]
         by_entries = allowed.entries.level(now) * self._held.spec.entry_bytes
-        most = min(allowed.bytes.level(now), by_entries, PULL_BYTES_MAX)
-        return max(int(most), self._batch_bytes)
+        return max(1, int(min(allowed.bytes.level(now), by_entries, most, PULL_BYTES_MAX)))
 
     def began(self, peer: PeerId, wants: Iterable[BatchWant], now: float) -> None:
         """These were asked for: nobody else is, for a while. A stage of a slow peer ends here."""

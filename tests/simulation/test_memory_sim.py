@@ -283,6 +283,23 @@ async def test_a_slow_consumer_slows_the_pull_and_loses_nothing(make: Make) -> N
     await world.until(world.all_equal, within_s=3.0)
 
 
+async def test_nodes_come_and_go_as_the_job_says(make: Make) -> None:
+    world = make(4)
+    await start_all(world)
+    for left in (3, 1):
+        gone = world.peers.pop(left)
+        await asyncio.sleep(1.5)
+        for index in range(4):
+            await world.append(index, 5)
+        await asyncio.sleep(5)
+        inside = [s for s, n in zip(world.honest, world.nodes, strict=True) if n.peer != gone]
+        assert len({service.root() for service in inside}) == 1
+        assert not world.all_equal()  # it is not asked; it may ask
+        world.peers.insert(left, gone)
+        await world.until(world.all_equal, within_s=5.0)
+    assert world.honest[0].status().entries == 40
+
+
 async def test_lossy_slow_links_only_delay(make: Make) -> None:
     link = LinkModel(latency_s=0.08, jitter_s=0.05, tail=0.5, loss_rate=0.05, duplicate_rate=0.02)
     world = make(5, link=link, seed=9)

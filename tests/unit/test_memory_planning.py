@@ -8,10 +8,19 @@ from node.errors import Malformed, TooLarge
 from node.memory.config import MemoryPace, MemorySpec
 from node.memory.intake import Intake, Step
 from node.memory.memory_set import MemorySet
-from node.memory.planning import CLAIM_BYTES_PER_S, CLAIM_S, PeerState, Plan, Planner
+from node.memory.planning import (
+    CLAIM_BYTES_PER_S,
+    CLAIM_S,
+    PULL_BYTES_MIN,
+    PULL_S,
+    PeerState,
+    Plan,
+    Planner,
+)
 from node.merkle import digest
 from node.types import PeerId
 from node.wire.convert_memory import encode_batch
+from node.wire.limits import PULL_BYTES_MAX
 from node.wire.memory_messages import Batch, BatchWant, MemoryLine
 from simulator.host.signer import KeyedSigner, verify
 from simulator.memory_liar import chain_of, line_of
@@ -192,3 +201,28 @@ def test_lag_needs_two_words_where_there_are_two() -> None:
     assert side.planner.lag([true, huge]) == 20
     assert side.planner.lag([huge, true, true]) == 20
     assert side.planner.lag([]) == 0
+
+
+def test_a_request_is_as_long_as_its_peer_is_fast() -> None:
+    state = PeerState()
+    sizes = []
+    for _ in range(8):
+        state.moved(int(state.pull_bytes), 0.01)  # 25 MB/s and more
+        sizes.append(state.pull_bytes)
+    assert sizes[0] == 512 * 1024
+    assert sizes[-1] == PULL_BYTES_MAX
+    state.moved(PULL_BYTES_MAX, 4.0)
+    assert state.pull_bytes == PULL_BYTES_MAX * PULL_S / 4.0
+    before = state.pull_bytes
+    state.moved(1000, 1.0)  # there was no more to send: this says nothing
+    assert state.pull_bytes == before
+    for _ in range(3):
+        state.moved(int(state.pull_bytes), 100.0)
+    assert state.pull_bytes == PULL_BYTES_MIN
+
+
+def test_one_batch_comes_however_little_was_asked() -> None:
+    intake = Side().intake(BatchWant(A.peer_id, 0, 1))
+    assert take(intake, CHAIN[0]) is Step.APPEND
+    with pytest.raises(TooLarge):
+        take(intake, CHAIN[1])
