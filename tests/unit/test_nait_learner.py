@@ -10,6 +10,8 @@ from workloads.api import WorkloadError
 from workloads.nait import Batch, Learner
 from workloads.nait.config import NaitConfig
 from workloads.nait.games import make_environment
+from workloads.nait.policy import Policy
+from workloads.recall.retrieval import Estimates
 
 WHY = "the extra nait is not installed: pip install 'artel-node[nait]'"
 pytest.importorskip("faiss", reason=WHY)
@@ -156,6 +158,39 @@ def test_deterministic_episodes_start_alike_and_standard_ones_do_not():
 def test_the_stall_rule_ends_an_episode():
     learner = played({**GAME, "stall_steps": 40}, 1, 1500)
     assert any(episode.stalled for episode in learner.records.episodes)
+
+
+def ties(actions, value=0.0):
+    values = np.full(actions, value, np.float32)
+    return Estimates(values, np.ones(actions, np.float32), values[None], values[None])
+
+
+def test_a_choice_between_equals_is_held_and_ends_with_the_tie():
+    policy, rng = Policy(0.0, 2.0), np.random.default_rng(1)
+    drawn = np.array([policy.choose(ties(4), rng) for _ in range(4000)])
+    runs = np.diff(np.flatnonzero(np.diff(drawn)))
+    assert (runs == 1).mean() < 0.75  # evenly drawn at every step: 0.75
+    assert runs.max() > 50
+    assert set(drawn.tolist()) == {0, 1, 2, 3}
+    policy = Policy(0.0, 1.1)
+    held = policy.choose(ties(4), rng)
+    better = ties(4)
+    better.value[(held + 1) % 4] = 1.0
+    assert policy.choose(better, rng) == (held + 1) % 4
+
+
+def test_without_hold_ties_are_drawn_evenly():
+    policy, rng = Policy(0.0, 0.0), np.random.default_rng(1)
+    drawn = [policy.choose(ties(4, np.nan), rng) for _ in range(4000)]
+    assert np.bincount(drawn).min() > 900
+
+
+def test_a_bonus_prefers_what_is_far():
+    policy, rng = Policy(0.5, 0.0), np.random.default_rng(1)
+    known = ties(3, 1.0)
+    policy.choose(known, rng)
+    known.distance[2] = 9.0
+    assert policy.choose(known, rng) == 2
 
 
 def test_exports_hold_each_entry_as_it_ends_up():

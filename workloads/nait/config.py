@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from workloads.api import WorkloadError
 from workloads.recall.retrieval import Rule
@@ -37,6 +37,8 @@ class NaitConfig(BaseModel):
     update: Update = "in_episode"
     explore: float = Field(default=0.0, ge=0, le=100)
     """beta: bonus for far neighbours, in units of the mean absolute return."""
+    hold: float = Field(default=2.0, ge=0, le=10)
+    """Exponent of the time for which a choice between equals is held; 0: not at all."""
     stall_steps: int = Field(default=500, ge=0, le=1 << 20)
     """An episode ends after so many steps without reward; 0: never."""
     fire: bool = False
@@ -57,6 +59,14 @@ class NaitConfig(BaseModel):
     """Score the authors against own experience."""
     author_entries: int = Field(default=1_000_000, ge=1, le=10_000_000)
     """Entries that are taken from one author."""
+
+    @field_validator("hold")
+    @classmethod
+    def _sum_up(cls, hold: float) -> float:
+        """The zeta distribution has a sum only above 1."""
+        if 0 < hold <= 1.01:
+            raise ValueError("must be 0 or above 1.01")
+        return hold
 
     @classmethod
     def parse(cls, config: Mapping[str, Any]) -> Self:

@@ -15,7 +15,7 @@ from workloads.nait.config import NaitConfig
 from workloads.nait.credit import Credit, EndOfTrace, InEpisode
 from workloads.nait.games import make_environment
 from workloads.nait.peers import AuthorState, Peers
-from workloads.nait.policy import Explorer, choose
+from workloads.nait.policy import Policy
 from workloads.nait.records import Records
 from workloads.nait.representation import Stack
 from workloads.recall.index import GraphIndex, Index, Keys
@@ -71,7 +71,7 @@ class Learner:
         kind = InEpisode if self.config.update == "in_episode" else EndOfTrace
         self._credit: Credit = kind(self.memory, self.config.gamma, self.config.revisit)
         self._peers = Peers(self.memory, self._credit, self.config)
-        self._explorer = Explorer(self.config.explore)
+        self._policy = Policy(self.config.explore, self.config.hold)
         self._rng = np.random.Generator(np.random.PCG64(seed))
         self._key: Keys | None = None
         self._idle = 0
@@ -105,7 +105,7 @@ class Learner:
     def _step(self) -> None:
         key = self._key if self._key is not None else self._begin()
         estimates = self.estimate(key)
-        action = choose(estimates, self._explorer, self._rng)
+        action = self._policy.choose(estimates, self._rng)
         if self._peers.any and self.steps % COMPARE_EVERY == 0:
             self._credit.foretell(estimates.by_author[:, action], estimates.nearest[:, action])
         self._credit.visit(action, key, digest(key))
@@ -247,7 +247,7 @@ class Learner:
         state |= keeping.prefixed("trust", self._peers.scores.dump())
         state |= keeping.prefixed("records", self.records.dump())
         state |= keeping.prefixed("credit", self._credit.dump())
-        state["explorer"] = self._explorer.state
+        state |= keeping.prefixed("policy", self._policy.dump())
         running = int(self._key is not None)
         numbers = [self.steps, self._idle, running, self._peers.dropped]
         state["numbers"] = np.array(numbers, np.int64)
@@ -260,7 +260,7 @@ class Learner:
         self._peers.scores.load(keeping.part(state, "trust"))
         self.records.load(keeping.part(state, "records"))
         self._credit.load(keeping.part(state, "credit"))
-        self._explorer.state = state["explorer"].copy()
+        self._policy.load(keeping.part(state, "policy"))
         numbers = (int(number) for number in state["numbers"])
         self.steps, self._idle, running, self._peers.dropped = numbers
         self._rng = keeping.unpack_rng(state["rng"])
