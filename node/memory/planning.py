@@ -126,7 +126,7 @@ class Planner:
         waits: list[float] = []
         for author in self._held.authors:
             line = state.lines.get(author)
-            from_seq = None if line is None else self._from_seq(peer, line)
+            from_seq = None if line is None else self._from_seq(line)
             if from_seq is None:
                 continue
             wait_s = self._wait_s(peer, author, now)
@@ -139,7 +139,7 @@ class Planner:
             return Plan(tuple(BatchWant(a, s, self._bytes_max(a, each, now)) for a, s in ready))
         return Plan(wait_s=min(waits, default=None))
 
-    def _from_seq(self, peer: PeerId, line: MemoryLine) -> int | None:
+    def _from_seq(self, line: MemoryLine) -> int | None:
         """The first batch to ask for; None: it has none that are wanted."""
         chain = self._held.chain(line.author)
         if chain.is_forked or line.forked or not line.next:
@@ -150,8 +150,8 @@ class Planner:
             head = chain.head
             return chain.next - 1 if head is not None and head.id != line.head else None
         stage = self._held.stages.get(line.author)
-        if line.start > chain.next and stage is not None and stage.peer == peer:
-            return stage.chain.next if stage.chain.next < line.next else None
+        if stage is not None and chain.next < line.start <= stage.chain.next < line.next:
+            return stage.chain.next
         return chain.next
 
     def _wait_s(self, peer: PeerId, author: PeerId, now: float) -> float:
@@ -170,13 +170,18 @@ class Planner:
         return max(1, int(min(allowed.bytes.level(now), by_entries, most, PULL_BYTES_MAX)))
 
     def began(self, peer: PeerId, wants: Iterable[BatchWant], now: float) -> None:
-        """These were asked for: nobody else is, for a while. A stage of a slow peer ends here."""
+        """These were asked for: nobody else is, for a while.
+
+        The stage of a slow peer changes hands, or ends where this one cannot go on with it.
+        """
         for want in wants:
             claim = self._claims.get(want.author)
             if claim is None or claim.peer != peer:
                 self._claims[want.author] = _Claim(peer, now)
             stage = self._held.stages.get(want.author)
-            if stage is not None and stage.peer != peer:
+            if stage is not None and want.from_seq == stage.chain.next:
+                stage.hand_to(peer)
+            elif stage is not None:
                 del self._held.stages[want.author]
 
     def received(
@@ -195,7 +200,8 @@ class Planner:
         """The stream of ``peer`` ended: others may be asked, but for a jump that goes on.
 
         Returns:
-            Whether a jump was dropped, since the peer has no more to give and it is not complete.
+            Whether a jump was dropped that the peer began: it has no more to give, and that is not
+            complete.
         """
         dropped = False
         for author, claim in list(self._claims.items()):
@@ -212,7 +218,7 @@ class Planner:
                 del self._claims[author]
                 if stage is not None and stage.peer == peer:
                     del self._held.stages[author]
-                    dropped = True
+                    dropped |= stage.is_chosen
         return dropped
 
     def lag(self, lines: Iterable[MemoryLine]) -> int:

@@ -4,13 +4,11 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from blake3 import blake3
 
 from node.types import DIGEST_BYTES
-
-T = TypeVar("T")
+from node.wire.memory_messages import Batch
 
 _LENGTH = struct.Struct("<I")
 _HEAD = struct.Struct("<II")
@@ -154,16 +152,16 @@ class AuthorLog:
             self.tail_bytes -= len(self.tail.pop(seq, b""))
 
 
-def cut(batches: Sequence[tuple[T, bytes]], size: int) -> list[list[tuple[T, bytes]]]:
-    """Cut encoded batches into parts of at least ``size`` bytes, and a last, smaller one.
+def cut(batches: Sequence[Batch], size: int) -> list[list[Batch]]:
+    """Cut batches into parts with bodies of at least ``size`` bytes, and a last, smaller one.
 
     The last may be empty.
     """
-    parts: list[list[tuple[T, bytes]]] = [[]]
+    parts: list[list[Batch]] = [[]]
     filled = 0
-    for each in batches:
-        parts[-1].append(each)
-        filled += len(each[1])
+    for batch in batches:
+        parts[-1].append(batch)
+        filled += len(batch.body)
         if filled >= size:
             parts.append([])
             filled = 0

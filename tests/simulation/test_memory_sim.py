@@ -328,3 +328,19 @@ def test_a_run_replays_from_its_seed() -> None:
 
     assert run(main(3)) == run(main(3))
     assert run(main(3))[0] != run(main(4))[0]
+
+
+async def test_a_long_jump_over_slow_lines_is_handed_from_peer_to_peer(make: Make) -> None:
+    """Slower than a peer may be before another one is asked: what came is not lost."""
+    spec = MemorySpec(key_dims=242, payload_bytes=1, entries_per_author=4000)
+    world = make(4, spec=spec)
+    for index in range(3):
+        await world.start(index)
+    await world.produce(0, 250, 0.1, 24)  # more than is kept
+    await world.until(world.all_equal, within_s=2.0)
+    for index in range(3):
+        source, target = world.nodes[index].peer, world.nodes[3].peer
+        world.network.set_link(source, target, LinkModel(bytes_per_s=50_000.0))
+    await world.start(3)
+    await world.until(world.all_equal, within_s=60.0)  # 1 MB
+    assert not world.blamed()

@@ -135,10 +135,29 @@ def test_a_jump_goes_on_with_its_peer_and_ends_with_it() -> None:
         assert take(intake, batch) is Step.STAGED
     assert not side.planner.ended(ONE, side.states[ONE])
     assert [want.from_seq for want in side.plan(ONE).wants] == [8]
+    side.planner.began(ONE, side.plan(ONE).wants, 0.0)
     side.hear(ONE, line_of(CHAIN[4:8]))  # it has no more, and what came is not complete
-    assert side.plan(ONE).wants == ()
-    side.planner.began(ONE, plan.wants, 0.0)
     assert side.planner.ended(ONE, side.states[ONE])
+    assert not side.set.stages
+
+
+def test_a_jump_of_a_slow_peer_goes_on_with_another_that_is_not_at_fault() -> None:
+    side = Side(CHAIN[:1])
+    for peer in (ONE, TWO):
+        side.hear(peer, line_of(CHAIN[4:]))
+    plan = side.plan(ONE)
+    side.planner.began(ONE, plan.wants, 0.0)
+    slow = side.intake(*plan.wants)
+    take(slow, CHAIN[4])
+    late = CLAIM_S + 0.5
+    plan = side.plan(TWO, late)
+    assert [want.from_seq for want in plan.wants] == [5]
+    side.planner.began(TWO, plan.wants, late)
+    intake = Intake(JOB, side.set, verify, TWO, plan.wants)
+    assert intake.take(CHAIN[5], 500).step is Step.STAGED
+    assert take(slow, CHAIN[5]) is Step.SKIP  # still under way; nobody's fault
+    side.hear(TWO, line_of(CHAIN[4:6]))
+    assert not side.planner.ended(TWO, side.states[TWO])  # it did not choose the beginning
     assert not side.set.stages
 
 
