@@ -146,7 +146,8 @@ async def test_a_late_joiner_gets_everything_from_whoever_is_there(make: Make) -
 
 def entries_of(service: MemoryService, author: PeerId) -> int:
     """What a node holds of an author, evicted ones included."""
-    return next((r.entries for r in service.frontier() if r.author == author), 0)
+    reach = service.frontier().get(author)
+    return reach.entries if reach else 0
 
 
 async def test_a_crash_loses_nothing_that_was_shown_and_forks_nothing(make: Make) -> None:
