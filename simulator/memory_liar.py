@@ -154,9 +154,9 @@ class MemoryLiar:
         for want in decode_batches_request(data).wants:
             self.asked.append((caller, want.author, want.from_seq))
             left = want.bytes_max
-            for chunk in self.chunks(caller, want.author, want.from_seq):
+            for number, chunk in enumerate(self.chunks(caller, want.author, want.from_seq)):
                 left -= len(chunk)
-                if self.is_obedient and left < 0:
+                if self.is_obedient and number and left < 0:
                     break
                 await asyncio.sleep(self.pause_s)
                 self.sent_bytes += len(chunk)

@@ -86,6 +86,8 @@ class MemoryWorld:
             for index in range(nodes)
         ]
         self.authors = [node.peer for node in self.nodes]
+        self.peers = list(self.authors)
+        """Whom every node takes for a node of the job; may be changed."""
         self.liars: set[int] = set()
 
     # Life --------------------------------------------------------------------------------------
@@ -109,7 +111,7 @@ class MemoryWorld:
                 compute=SimCompute(),
                 signer=node.signer,
                 verify=verify,
-                peers=lambda: self.authors,
+                peers=lambda: self.peers,
                 rng=rng(self.seed, "memory", index, node.store.lives),
                 on_blame=blame,
                 may_append=not store.slots_lost,

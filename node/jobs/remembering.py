@@ -157,10 +157,7 @@ class Remembering:
         life = self._job + self._own.encode() + made.to_bytes(8, "big")
         seed = digest("memory worker", life)
         while self._regained < made:  # first remember oneself
-            if taken := self._taken():
-                await self._worker.advance(AdvanceRequest(taken, 0, 0.0, seed))
-            else:
-                await self._arrival.wait()
+            await self._take_in(seed)
         while self._going:
             request = AdvanceRequest(self._taken(), SLICE_STEPS_MAX, SLICE_S, seed)
             reply = await self._worker.advance(request)
@@ -169,6 +166,13 @@ class Remembering:
             if len(reply.entries):
                 self._unshared.append(reply.entries)
             await self._share()
+        while True:  # what others still add is taken in, or their batches would wait for ever
+            await self._take_in(seed)
+
+    async def _take_in(self, seed: bytes) -> None:
+        """Give the worker what arrived, and no step; wait for something to arrive."""
+        await self._arrival.wait()
+        await self._worker.advance(AdvanceRequest(self._taken(), 0, 0.0, seed))
 
     def _taken(self) -> list[Arrived]:
         """What the next slice takes in."""
@@ -183,7 +187,8 @@ class Remembering:
             count += len(entries) if entries is not None else 0
             taken.append(Arrived(author, entries))
         self._room.set()
-        self._arrival.clear()
+        if not self._arrived:
+            self._arrival.clear()
         return taken
 
     async def _share(self) -> None:

@@ -92,9 +92,9 @@ class MemorySpec:
 class MemoryPace:
     """How fast a node takes in, tells and asks. Seconds, entries and bytes."""
 
-    entries_per_s: float = 8000.0
+    entries_per_s: float = 4000.0
     """Taken of one author in the long run, overhead of batches included ..."""
-    bytes_per_s: float = 8 << 20
+    bytes_per_s: float = 4 << 20
     """... and the same in bytes."""
     burst_s: float = 0.0
     """What may be taken at once, in seconds of those rates. 0: a whole quota, for a late joiner."""

@@ -1,8 +1,8 @@
 """Newly accepted batches for consumers, in the order of each author's chain.
 
 Flow. A consumer that is slow slows the pull: while one has ``size`` changes waiting, no more are
-asked for. What is under way by then still comes, so a queue holds at most that and one group of
-every open request.
+asked for. What is under way by then still comes, so a queue holds at most that and, of every open
+request, one group or one jump.
 """
 
 import asyncio

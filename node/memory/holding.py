@@ -148,7 +148,7 @@ class Holding:
             assert stage.chain.start > chain.next, "a stage begins beyond a gap"
             batches = list(stage.batches)
             try:
-                await self._watch(self.log.replace(author, [(b, encode_batch(b)) for b in batches]))
+                await self._watch(self.log.replace(author, batches))
             except Unavailable:
                 self.set.stages.pop(author, None)
                 raise

@@ -42,7 +42,7 @@ class _Cursor:
 
     next: int
     left: int
-    """Bytes that may still come."""
+    """Bytes that may still come; one batch may in any case."""
     begun: bool = False
     """Something came."""
 
@@ -89,7 +89,7 @@ class Intake:
         if cursor is None:
             raise Malformed(f"a batch of {h.author}, of whom none was asked", self.peer)
         cursor.left -= size
-        if cursor.left < 0:
+        if cursor.left < 0 and cursor.begun:
             raise TooLarge("more bytes of an author than asked", self.peer)
         if h.seq != cursor.next and (cursor.begun or h.seq < cursor.next):
             raise Malformed(f"batch {h.seq} where {cursor.next} comes next", self.peer)

@@ -6,8 +6,7 @@ points: docs/protocol.md, "Memory on disk".
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from node.errors import PeerError
@@ -15,33 +14,24 @@ from node.identity import Verifier
 from node.memory.batch import check_batch, check_content
 from node.memory.config import MemorySpec
 from node.memory.evidence import check_evidence
-from node.memory.segment import Index, Segment, join, split
+from node.memory.segment import AuthorLog, Index, Segment, cut, join, split
 from node.ports import Compute, Store
 from node.types import JobId, PeerId
-from node.wire.convert_memory import decode_batch, decode_evidence, encode_evidence
+from node.wire.convert_memory import (
+    decode_batch,
+    decode_evidence,
+    encode_batch,
+    encode_evidence,
+)
 from node.wire.memory_messages import Batch, ForkEvidence, SignedHeader
 
 SEGMENT_BYTES = 4 << 20
 """Batches of an author leave the slots once they are so many bytes."""
 SEGMENTS_CACHED = 4
+CHECKED_PER_SLICE = 16
+"""Signatures checked before other tasks run: about 2 ms."""
 CHECK_S_PER_BYTE = 1e-9
 """Cost of reading and hashing, charged in simulation."""
-
-
-@dataclass
-class _AuthorLog:
-    tail: dict[int, bytes] = field(default_factory=dict)
-    """Encoded batches in slots, by rising seq; a suffix."""
-    tail_bytes: int = 0
-    index: Index = field(default_factory=Index)
-
-    def add(self, seq: int, data: bytes) -> None:
-        self.tail[seq] = data
-        self.tail_bytes += len(data)
-
-    def drop(self, seqs: Iterable[int]) -> None:
-        for seq in seqs:
-            self.tail_bytes -= len(self.tail.pop(seq, b""))
 
 
 class BatchLog:
@@ -60,7 +50,7 @@ class BatchLog:
         self._job = job
         self._spec = spec
         self._prefix = f"memory/{job.hex()}/"
-        self._authors: dict[PeerId, _AuthorLog] = {}
+        self._authors: dict[PeerId, AuthorLog] = {}
         self._cache: OrderedDict[tuple[PeerId, int], Mapping[int, bytes]] = OrderedDict()
         self._writing = asyncio.Lock()
 
@@ -75,8 +65,8 @@ class BatchLog:
     def _blob(self, author: PeerId, seq: int) -> str:
         return f"memory/{self._job.hex()[:32]}/{author}/{seq:015d}"
 
-    def _of(self, author: PeerId) -> _AuthorLog:
-        return self._authors.setdefault(author, _AuthorLog())
+    def _of(self, author: PeerId) -> AuthorLog:
+        return self._authors.setdefault(author, AuthorLog())
 
     # Loading -----------------------------------------------------------------------------------
 
@@ -103,7 +93,7 @@ class BatchLog:
         await self._load_tail(author, log, headers, verify)
         return headers
 
-    async def _load_segments(self, author: PeerId, log: _AuthorLog) -> list[SignedHeader]:
+    async def _load_segments(self, author: PeerId, log: AuthorLog) -> list[SignedHeader]:
         headers: list[SignedHeader] = []
         for segment in list(log.index.live):
             data = await self._store.read_blob(self._blob(author, segment.first)) or b""
@@ -124,10 +114,12 @@ class BatchLog:
         return [batch.signed for batch in batches]
 
     async def _load_tail(
-        self, author: PeerId, log: _AuthorLog, headers: list[SignedHeader], verify: Verifier
+        self, author: PeerId, log: AuthorLog, headers: list[SignedHeader], verify: Verifier
     ) -> None:
         stale: list[str] = []
-        for key, data in await self._store.scan(self._named(author, "b/")):
+        for number, (key, data) in enumerate(await self._store.scan(self._named(author, "b/"))):
+            if number % CHECKED_PER_SLICE == CHECKED_PER_SLICE - 1:
+                await asyncio.sleep(0)
             try:
                 batch = decode_batch(data)
                 check_batch(batch, self._job, self._spec, verify)
@@ -169,27 +161,24 @@ class BatchLog:
             for batch, data in batches:
                 self._of(batch.header.author).add(batch.header.seq, data)
 
-    async def replace(self, author: PeerId, batches: Sequence[tuple[Batch, bytes]]) -> None:
+    async def replace(self, author: PeerId, batches: Sequence[Batch]) -> None:
         """Keep these consecutive batches, all newer, in the place of what is stored."""
         async with self._writing:
             log = self._of(author)
-            parts = _segments(batches)
-            tail = parts.pop()
+            *parts, tail = cut(batches, SEGMENT_BYTES)
             # First the names of blobs to come, as if they were dead: a crash leaves none behind.
             for part in parts:
-                log.index.bury(part[0][0].header.seq)
+                log.index.bury(part[0].header.seq)
             await self._store.put({self._named(author, "index"): log.index.encode()})
-            fresh = _AuthorLog(index=Index([], list(log.index.dead)))
-            for part in parts:
-                await self._write_segment(
-                    author, fresh.index, [data for _, data in part], part[0][0].header.seq
-                )
+            fresh = AuthorLog(index=Index([], list(log.index.dead)))
+            for part in parts:  # encoded one by one, so that the loop is not held up
+                data = [encode_batch(batch) for batch in part]
+                await self._write_segment(author, fresh.index, data, part[0].header.seq)
             for segment in list(log.index.live):
                 fresh.index.bury(segment.first)
-            slots: dict[str, bytes] = {}
-            for batch, data in tail:
-                slots[self._slot(author, batch.header.seq)] = data
-                fresh.add(batch.header.seq, data)
+            for batch in tail:
+                fresh.add(batch.header.seq, encode_batch(batch))
+            slots = {self._slot(author, seq): data for seq, data in fresh.tail.items()}
             # The index decides: before it is written the old batches count, then the new ones.
             await self._store.put(slots | {self._named(author, "index"): fresh.index.encode()})
             self._authors[author] = fresh
@@ -243,7 +232,7 @@ class BatchLog:
         index.synced()
         index.add(Segment.of(first, first + len(data) - 1, chunks))
 
-    async def _drop_dead(self, author: PeerId, log: _AuthorLog) -> None:
+    async def _drop_dead(self, author: PeerId, log: AuthorLog) -> None:
         """Delete blobs that the index no longer counts; it names them until it is written again."""
         for first in log.index.dead:
             await self._store.drop_blob(self._blob(author, first))
@@ -256,7 +245,7 @@ class BatchLog:
 
     async def _clear(self, author: PeerId) -> None:
         """Drop batches; the index stays, to delete what a crash brings back."""
-        log = self._authors.setdefault(author, _AuthorLog())
+        log = self._authors.setdefault(author, AuthorLog())
         if not log.index.live and not log.index.dead:
             log.index = Index.decode(await self._store.get(self._named(author, "index")) or b"")
         log.index.retire_all()
@@ -299,16 +288,3 @@ class BatchLog:
 
 def _follows(later: SignedHeader, first: SignedHeader) -> bool:
     return later.header.seq == first.header.seq + 1 and later.header.prev == first.id
-
-
-def _segments(batches: Sequence[tuple[Batch, bytes]]) -> list[list[tuple[Batch, bytes]]]:
-    """Cut into parts of at least SEGMENT_BYTES, and a last one of less, which may be empty."""
-    parts: list[list[tuple[Batch, bytes]]] = [[]]
-    size = 0
-    for each in batches:
-        parts[-1].append(each)
-        size += len(each[1])
-        if size >= SEGMENT_BYTES:
-            parts.append([])
-            size = 0
-    return parts

@@ -19,15 +19,29 @@ from node.wire.memory_messages import Batch, BatchHeader, ForkEvidence, MemoryLi
 
 @dataclass
 class Stage:
-    """A newer suffix of an author, whose beginning lies beyond a gap, while one peer gives it.
+    """A newer suffix of an author, whose beginning lies beyond a gap, while peers give it.
 
     It takes the place of what is held once it is complete: until then others may still fill the
-    gap, and a peer that stops half-way has changed nothing.
+    gap, and a peer that stops half-way has changed nothing. What is in it is the author's, so that
+    another peer may go on where a slow one is.
     """
 
     peer: PeerId
+    """Who gives it now."""
     chain: Chain
     batches: list[Batch] = field(default_factory=list)
+    begun_by: PeerId | None = None
+    """Who chose where it begins; None: ``peer``."""
+
+    def hand_to(self, peer: PeerId) -> None:
+        """Let another peer go on."""
+        self.begun_by = self.begun_by or self.peer
+        self.peer = peer
+
+    @property
+    def is_chosen(self) -> bool:
+        """Did its peer choose where it begins?"""
+        return self.begun_by in (None, self.peer)
 
     def add(self, batch: Batch) -> None:
         """Take the next batch; what no longer fits is dropped."""

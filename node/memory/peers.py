@@ -238,7 +238,7 @@ class PeerTasks:
                 if plan.wants:
                     await self._puller.pull(entry.peer, entry.state, plan.wants)
             if plan.wants:
-                self._wake_others(entry)
+                self._wake_others(entry, [want.author for want in plan.wants])
                 continue
             try:
                 async with asyncio.timeout(plan.wait_s):
@@ -246,10 +246,15 @@ class PeerTasks:
             except TimeoutError:
                 continue
 
-    def _wake_others(self, but: _Peer) -> None:
-        """An author is free again: another peer may be asked for it."""
+    def _wake_others(self, but: _Peer, authors: Sequence[PeerId]) -> None:
+        """These authors are free again: another peer that has more of them may be asked."""
+        following = [(author, self._holding.set.chain(author).next) for author in authors]
         for entry in self._peers.values():
-            if entry is not but and entry.state.lines:
+            lines = entry.state.lines
+            if entry is not but and any(
+                (line := lines.get(author)) is not None and line.next > held
+                for author, held in following
+            ):
                 entry.wake.set()
 
 

@@ -24,6 +24,10 @@ CLAIM_BYTES_PER_S = 128 * 1024
 """... and for longer while it sends at least at this rate; then another is asked too."""
 ENCODING_BYTES = 32
 """Tags and lengths of an encoded batch."""
+PULL_S = 0.25
+"""One request asks for about as much as its peer sends in this time: what is urgent waits no longer
+for it on a thin line."""
+PULL_BYTES_MIN = 128 * 1024
 
 
 @dataclass
@@ -33,6 +37,15 @@ class PeerState:
     lines: dict[PeerId, MemoryLine] = field(default_factory=dict)
     retry_at: float = 0.0
     failures: int = 0
+    pull_bytes: float = 2 * PULL_BYTES_MIN
+    """What one request asks it for in all."""
+
+    def moved(self, bytes_: int, seconds: float) -> None:
+        """A stream brought so much after its first chunk: the next one lasts PULL_S at its rate."""
+        if bytes_ > self.pull_bytes / 4:
+            rate = bytes_ / max(seconds, 1e-6)
+            wanted = min(rate * PULL_S, 2 * self.pull_bytes, PULL_BYTES_MAX)
+            self.pull_bytes = max(wanted, PULL_BYTES_MIN)
 
     def hear(self, lines: Iterable[MemoryLine]) -> None:
         """Take newer lines."""
@@ -109,23 +122,24 @@ class Planner:
         """What to ask ``peer`` for now."""
         if state.retry_at > now:
             return Plan(wait_s=max(state.retry_at - now, WAIT_S_MIN))
-        wants: list[BatchWant] = []
+        ready: list[tuple[PeerId, int]] = []
         waits: list[float] = []
         for author in self._held.authors:
             line = state.lines.get(author)
-            from_seq = None if line is None else self._from_seq(peer, line)
+            from_seq = None if line is None else self._from_seq(line)
             if from_seq is None:
                 continue
             wait_s = self._wait_s(peer, author, now)
             if wait_s > 0:
                 waits.append(wait_s)
             else:
-                wants.append(BatchWant(author, from_seq, self._bytes_max(author, now)))
-        if wants:
-            return Plan(tuple(wants))
+                ready.append((author, from_seq))
+        if ready:
+            each = state.pull_bytes / len(ready)
+            return Plan(tuple(BatchWant(a, s, self._bytes_max(a, each, now)) for a, s in ready))
         return Plan(wait_s=min(waits, default=None))
 
-    def _from_seq(self, peer: PeerId, line: MemoryLine) -> int | None:
+    def _from_seq(self, line: MemoryLine) -> int | None:
         """The first batch to ask for; None: it has none that are wanted."""
         chain = self._held.chain(line.author)
         if chain.is_forked or line.forked or not line.next:
@@ -136,8 +150,8 @@ class Planner:
             head = chain.head
             return chain.next - 1 if head is not None and head.id != line.head else None
         stage = self._held.stages.get(line.author)
-        if line.start > chain.next and stage is not None and stage.peer == peer:
-            return stage.chain.next if stage.chain.next < line.next else None
+        if stage is not None and chain.next < line.start <= stage.chain.next < line.next:
+            return stage.chain.next
         return chain.next
 
     def _wait_s(self, peer: PeerId, author: PeerId, now: float) -> float:
@@ -150,20 +164,24 @@ class Planner:
             allowed.entries.ready_in_s(full, now), allowed.bytes.ready_in_s(self._batch_bytes, now)
         )
 
-    def _bytes_max(self, author: PeerId, now: float) -> int:
+    def _bytes_max(self, author: PeerId, most: float, now: float) -> int:
         allowed = self._allowed[author]
         by_entries = allowed.entries.level(now) * self._held.spec.entry_bytes
-        most = min(allowed.bytes.level(now), by_entries, PULL_BYTES_MAX)
-        return max(int(most), self._batch_bytes)
+        return max(1, int(min(allowed.bytes.level(now), by_entries, most, PULL_BYTES_MAX)))
 
     def began(self, peer: PeerId, wants: Iterable[BatchWant], now: float) -> None:
-        """These were asked for: nobody else is, for a while. A stage of a slow peer ends here."""
+        """These were asked for: nobody else is, for a while.
+
+        The stage of a slow peer changes hands, or ends where this one cannot go on with it.
+        """
         for want in wants:
             claim = self._claims.get(want.author)
             if claim is None or claim.peer != peer:
                 self._claims[want.author] = _Claim(peer, now)
             stage = self._held.stages.get(want.author)
-            if stage is not None and stage.peer != peer:
+            if stage is not None and want.from_seq == stage.chain.next:
+                stage.hand_to(peer)
+            elif stage is not None:
                 del self._held.stages[want.author]
 
     def received(
@@ -182,7 +200,8 @@ class Planner:
         """The stream of ``peer`` ended: others may be asked, but for a jump that goes on.
 
         Returns:
-            Whether a jump was dropped, since the peer has no more to give and it is not complete.
+            Whether a jump was dropped that the peer began: it has no more to give, and that is not
+            complete.
         """
         dropped = False
         for author, claim in list(self._claims.items()):
@@ -199,7 +218,7 @@ class Planner:
                 del self._claims[author]
                 if stage is not None and stage.peer == peer:
                     del self._held.stages[author]
-                    dropped = True
+                    dropped |= stage.is_chosen
         return dropped
 
     def lag(self, lines: Iterable[MemoryLine]) -> int:

@@ -48,6 +48,7 @@ class Puller:
                 state.failed(loop.time(), self.pace, is_bad=pull.is_wrong)
             else:
                 state.worked()
+            pull.report(state)
             if self.planner.ended(peer, state) and not state.failures:
                 state.failed(loop.time(), self.pace, is_bad=True)
 
@@ -70,6 +71,9 @@ class _Pull:
     """Batches that were new."""
     is_wrong: bool = False
     """It sent something that it must not send."""
+    _first_at: float = 0.0
+    _after_first: int = 0
+    _last_at: float = 0.0
 
     async def run(self) -> None:
         """Ask, and take what comes."""
@@ -86,6 +90,7 @@ class _Pull:
         try:
             async with aclosing(stream) as chunks:  # type: ignore[type-var]
                 async for data in chunks:
+                    self._clock(len(data))
                     await self._take(intake, data)
                     if self.is_wrong:
                         break
@@ -95,6 +100,17 @@ class _Pull:
             self._blame(error)
         with suppress(Unavailable):
             await self._flush()
+
+    def _clock(self, size: int) -> None:
+        self._last_at = asyncio.get_running_loop().time()
+        if self._first_at:
+            self._after_first += size
+        else:
+            self._first_at = self._last_at
+
+    def report(self, state: PeerState) -> None:
+        """Note how fast the peer sent."""
+        state.moved(self._after_first, self._last_at - self._first_at)
 
     def _blame(self, error: PeerError, author: PeerId | None = None) -> None:
         self.is_wrong = True

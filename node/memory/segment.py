@@ -2,12 +2,13 @@
 
 import struct
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from blake3 import blake3
 
 from node.types import DIGEST_BYTES
+from node.wire.memory_messages import Batch
 
 _LENGTH = struct.Struct("<I")
 _HEAD = struct.Struct("<II")
@@ -129,3 +130,39 @@ class Index:
         at += live * _SEGMENT.size
         firsts = [_DEAD.unpack_from(data, at + k * _DEAD.size)[0] for k in range(dead)]
         return cls(segments, firsts)
+
+
+@dataclass
+class AuthorLog:
+    """What one author has on disk: the tail is in memory too."""
+
+    tail: dict[int, bytes] = field(default_factory=dict)
+    """Encoded batches in slots, by rising seq; a suffix."""
+    tail_bytes: int = 0
+    index: Index = field(default_factory=Index)
+
+    def add(self, seq: int, data: bytes) -> None:
+        """A batch was written to its slot."""
+        self.tail[seq] = data
+        self.tail_bytes += len(data)
+
+    def drop(self, seqs: Iterable[int]) -> None:
+        """These slots are gone, or will be."""
+        for seq in seqs:
+            self.tail_bytes -= len(self.tail.pop(seq, b""))
+
+
+def cut(batches: Sequence[Batch], size: int) -> list[list[Batch]]:
+    """Cut batches into parts with bodies of at least ``size`` bytes, and a last, smaller one.
+
+    The last may be empty.
+    """
+    parts: list[list[Batch]] = [[]]
+    filled = 0
+    for batch in batches:
+        parts[-1].append(batch)
+        filled += len(batch.body)
+        if filled >= size:
+            parts.append([])
+            filled = 0
+    return parts

@@ -5,14 +5,14 @@ Implements docs/protocol.md, "Shared memory". Pull only: a peer tells and asks w
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from node.errors import ConfigError, PeerError, Unavailable
 from node.identity import Signer, Verifier
-from node.ledger.frontier import Frontier, frontier_of
+from node.ledger.frontier import frontier_of
 from node.memory.batch import check_entries, make_batch
 from node.memory.config import MemoryPace, MemorySpec
 from node.memory.feed import Change, Feed
@@ -21,7 +21,13 @@ from node.memory.peers import PeerTasks
 from node.memory.serving import Serving
 from node.ports import Compute, Store, Transport
 from node.types import Digest, JobId, PeerId
-from node.wire.memory_messages import Batch, ForkEvidence, MemoryLine, SignedHeader
+from node.wire.memory_messages import (
+    Batch,
+    ForkEvidence,
+    MemoryLine,
+    MemoryReach,
+    SignedHeader,
+)
 from workloads.api import Entries
 
 
@@ -203,9 +209,9 @@ class MemoryService:
         """What is held of each author: the vector that this node may sign into a round."""
         return self._holding.set.lines()
 
-    def frontier(self) -> Frontier:
+    def frontier(self) -> Mapping[PeerId, MemoryReach]:
         """How far each author is, as held here; forked authors are left out."""
-        return frontier_of(self.lines())
+        return {reach.author: reach for reach in frontier_of(self.lines())}
 
     def root(self) -> Digest:
         """Identity of the set: equal roots mean equal sets."""

@@ -43,6 +43,7 @@ class _Turn:
     author: PeerId
     seq: int
     left: int
+    begun: bool = False
 
 
 class Serving:
@@ -116,9 +117,11 @@ class Serving:
                     chain = held.chain(turn.author)
                     # Durable but not added yet, or of a chain that was dropped: not to be shown.
                     is_held = chain.at(turn.seq) is not None
-                    if data is None or not is_held or len(data) > turn.left:
+                    is_over = data is not None and turn.begun and len(data) > turn.left
+                    if data is None or not is_held or is_over:
                         turns.remove(turn)
                         break
+                    turn.begun = True
                     turn.seq += 1
                     turn.left -= len(data)
                     sent += len(data)

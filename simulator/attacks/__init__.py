@@ -13,6 +13,7 @@ from simulator.attacks.claims import inflate_steps, inflate_weight
 from simulator.attacks.crowd import alie, alie_opt, drift, ipm, mimic, min_max, min_sum
 from simulator.attacks.identities import eclipse, sybil
 from simulator.attacks.leaders import censor, skip_leader, unfair_leader
+from simulator.attacks.memories import flood_memory, inflate_memory, random_memory
 from simulator.attacks.messages import (
     bad_signatures,
     garbage,
@@ -47,6 +48,7 @@ from simulator.attacks.workers import free_ride_copy, free_ride_noise, label_fli
 
 __all__ = [
     "ATTACKS",
+    "MEMORY_ATTACKS",
     "Attack",
     "alie",
     "alie_opt",
@@ -61,6 +63,7 @@ __all__ = [
     "equivocate",
     "false_shelf",
     "flood",
+    "flood_memory",
     "free_ride_copy",
     "free_ride_noise",
     "free_ride_stale",
@@ -68,6 +71,7 @@ __all__ = [
     "gaussian",
     "huge",
     "inf",
+    "inflate_memory",
     "inflate_steps",
     "inflate_weight",
     "ipm",
@@ -80,6 +84,7 @@ __all__ = [
     "nan",
     "old_parts",
     "oversized",
+    "random_memory",
     "replay",
     "sign_flip",
     "silent",
@@ -120,6 +125,10 @@ ATTACKS: Mapping[str, type[Attack]] = MappingProxyType(
     | {"free_ride_stale": stale}
 )
 """Name -> class, in the order of the roles: contributor, reducer, protocol."""
+MEMORY_ATTACKS: Mapping[str, type[Attack]] = MappingProxyType(
+    {kind.__name__: kind for kind in (inflate_memory, random_memory, flood_memory)}
+)
+"""Name -> class of those that only mean something to a job with a shared memory."""
 
 
 def make_attack(name: str, *, scale: float = 1.0, seed: int = 0) -> Attack:
@@ -128,6 +137,7 @@ def make_attack(name: str, *, scale: float = 1.0, seed: int = 0) -> Attack:
     Raises:
         ConfigError: there is none, or the scale means nothing.
     """
-    if name not in ATTACKS:
-        raise ConfigError(f"no attack is called {name!r}; there are: {', '.join(sorted(ATTACKS))}")
-    return ATTACKS[name](scale=scale, seed=seed)
+    known = {**ATTACKS, **MEMORY_ATTACKS}
+    if name not in known:
+        raise ConfigError(f"no attack is called {name!r}; there are: {', '.join(sorted(known))}")
+    return known[name](scale=scale, seed=seed)

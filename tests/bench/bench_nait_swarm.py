@@ -1,79 +1,148 @@
-"""Several learners that share, in one process: honest, or with one that lies.
+"""NAIT as a swarm in virtual time: whole daemons, real games, every node on a core of its own.
 
-All play in turns of TURN steps and absorb each other's exports at once; so this measures what
-sharing and robust retrieval do to scores, and nothing of networks.
-Run: python tests/bench/bench_nait_swarm.py breakout --nodes 4 --steps 25000 --attack inflate
+    .venv/bin/python tests/bench/bench_nait_swarm.py --games breakout,qbert --nodes 1,4
+        [--steps 25000] [--seeds 0,1] [--attack NAME[:SCALE]] [--plain] [--out FILE]
+
+A line tells, for each honest node, the score of its last ten episodes at each tenth of its steps,
+whom it trusts, and how far behind memory was. ``--attack`` lets the last node share false memory;
+``--plain`` retrieves without shares, trust and robust combination.
 """
 
 import argparse
-import dataclasses
+import asyncio
 import json
-from time import perf_counter, process_time
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from workloads.nait import Batch, Learner
+from simulator.attacks import make_attack
+from simulator.loop import run
+from simulator.scenario import Scenario
+from simulator.world import World
+from workloads.nait.learner import Learner
 
-TURN = 250
-ATTACKS = ("none", "inflate", "random_keys", "flood")
-
-
-def lie(batch, attack, rng, key_pool):
-    """What the liar sends instead of its batch."""
-    if attack == "inflate":
-        values = np.abs(batch.values) * 10 + 100
-        return dataclasses.replace(batch, values=values.astype(np.float32))
-    if attack == "random_keys":
-        keys = rng.integers(-127, 128, batch.keys.shape).astype(np.int8)
-        return dataclasses.replace(batch, keys=keys, values=batch.values * np.float32(10) + 100)
-    if attack == "flood" and len(key_pool):
-        copies = key_pool[rng.integers(len(key_pool), size=8 * max(1, len(batch)))]
-        noisy = copies + rng.integers(-1, 2, copies.shape)
-        actions = rng.integers(0, 256, len(noisy)) % (int(batch.actions.max(initial=0)) + 1)
-        values = rng.uniform(-100, 200, len(noisy)).astype(np.float32)
-        return Batch(noisy.clip(-127, 127).astype(np.int8), actions.astype(np.uint8), values)
-    return batch
+STEP_S = 1 / 900
+"""Virtual seconds of an agent step, what one core takes for a game of six actions."""
+STEPS_PER_ROUND = 1000
+PLAIN = {"author_share": 1.0, "rule": "mean", "trust": False}
+"""Retrieval as if all were one author."""
 
 
-def play(arguments):
-    config = {"environment": arguments.game, "protocol": arguments.protocol}
-    if arguments.naive:
-        config |= {"trust": False, "rule": "mean", "author_share": 1.0}
-    learners = [Learner(config, arguments.seed * 100 + n) for n in range(arguments.nodes)]
-    liar = arguments.nodes - 1 if arguments.attack != "none" else None
-    rng = np.random.default_rng(arguments.seed)
-    start_s = process_time()
-    for _ in range(0, arguments.steps, TURN):
-        for number, learner in enumerate(learners):
-            learner.play(TURN, float("inf"), perf_counter)
-            batch = learner.export(1 << 20)
-            if number == liar:
-                batch = lie(batch, arguments.attack, rng, learners[0].memory.keys)
-            for other in learners:
-                if other is not learner and len(batch):
-                    other.absorb(batch, f"node {number}")
-    honest = [learner for n, learner in enumerate(learners) if n != liar]
+def job(game: str, protocol: str, rounds: int, seed: int, extra: dict[str, Any]) -> dict[str, Any]:
+    """The tables of the manifest."""
     return {
-        **vars(arguments),
-        "scores": [learner.records.recent() for learner in honest],
-        "best": [learner.records.best for learner in honest],
-        "trust": [[round(a.trust, 3) for a in learner.authors()] for learner in honest],
-        "entries": [[a.entries for a in learner.authors()] for learner in honest],
-        "cpu_s": round(process_time() - start_s, 1),
+        "job": {"name": "nait", "workload": "nait", "rounds": rounds, "seed": seed},
+        "workload": {"environment": game, "protocol": protocol, **extra},
+        "round": {"steps": STEPS_PER_ROUND, "train_s_max": 10.0, "commit_s_max": 15.0},
+        "exchange": {"codec": "fp32", "rule": "median"},
     }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("game")
-    parser.add_argument("--nodes", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=25_000, help="of each node")
-    parser.add_argument("--seed", type=int, default=0)
+def learner(world: World, index: int) -> Learner:
+    """The player of one node."""
+    workload: Any = world.nodes[index].compute.workers[-1]._workload
+    found: Learner = workload._learner
+    return found
+
+
+async def play(
+    nodes: int, tables: dict[str, Any], seed: int, attack: str, steps: int
+) -> dict[str, Any]:
+    """One swarm, until every honest node has taken ``steps``."""
+    world = World(Scenario(nodes=nodes, framed=False), seed=seed)
+    for node in world.nodes:
+        node.compute.cost.step_s = STEP_S
+    honest = range(nodes)
+    if attack:
+        name, _, scale = attack.partition(":")
+        world.attack({nodes - 1: make_attack(name, scale=float(scale or 1), seed=seed)})
+        honest = range(nodes - 1)
+    lags: list[float] = []
+    async with world:
+        for index in range(nodes):
+            await world.start(index)
+        tables["electorate"] = {"founders": sorted(node.peer for node in world.nodes)}
+        toml = "\n".join(
+            f"[{name}]\n" + "\n".join(f"{k} = {json.dumps(v)}" for k, v in table.items())
+            for name, table in tables.items()
+        )
+        await world.submit(toml, {})
+        while not all(world.nodes[i].compute.workers for i in range(nodes)):
+            await asyncio.sleep(0.5)
+        start_s = world.now()
+        while min(learner(world, i).steps for i in honest) < steps:
+            await asyncio.sleep(1.0)
+            daemon = world.nodes[0].daemon
+            memory = daemon.runners[0].remembering if daemon and daemon.runners else None
+            if memory is not None:
+                lags.append(memory.status().lag)
+        virtual_s = world.now() - start_s
+        players = [learner(world, i) for i in honest]
+        liar = world.nodes[-1].peer if attack else ""
+        return {
+            "virtual_s": round(virtual_s, 1),
+            "curves": [curve(player, steps) for player in players],
+            "episodes": [len(player.records.episodes) for player in players],
+            "trust": [
+                {
+                    ("liar" if a.name == liar else a.name[-6:]): round(a.trust, 3)
+                    for a in p.authors()
+                }
+                for p in players
+            ],
+            "lag_entries_p99": float(np.percentile(lags, 99)) if lags else 0.0,
+        }
+
+
+def curve(player: Learner, steps: int) -> list[float]:
+    """Mean score of the last ten episodes at each tenth of the steps."""
+    points = []
+    for tenth in range(1, 11):
+        ended = [e.score for e in player.records.episodes if e.end_step <= steps * tenth / 10]
+        points.append(round(float(np.mean(ended[-10:])), 2) if ended else float("nan"))
+    return points
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is asked for, a JSON line each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--games", default="breakout")
+    parser.add_argument("--nodes", default="1,4")
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--steps", type=int, default=25_000)
     parser.add_argument("--protocol", default="standard")
-    parser.add_argument("--attack", choices=ATTACKS, default="none")
-    parser.add_argument("--naive", action="store_true", help="believe everybody")
-    print(json.dumps(play(parser.parse_args())), flush=True)
+    parser.add_argument("--attack", default="")
+    parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args(arguments)
+    for game in given.games.split(","):
+        for seed in map(int, given.seeds.split(",")):
+            for nodes in map(int, given.nodes.split(",")):
+                extra = PLAIN if given.plain else {}
+                rounds = 10 * given.steps // STEPS_PER_ROUND
+                tables = job(game, given.protocol, rounds, seed, extra)
+                start_s = time.perf_counter()
+                result = run(play(nodes, tables, seed, given.attack, given.steps))
+                line = {
+                    "game": game,
+                    "protocol": given.protocol,
+                    "seed": seed,
+                    "nodes": nodes,
+                    "steps": given.steps,
+                    "attack": given.attack,
+                    "plain": given.plain,
+                    **result,
+                    "wall_s": round(time.perf_counter() - start_s, 1),
+                }
+                print(json.dumps(line), flush=True)
+                if given.out:
+                    with given.out.open("a") as file:
+                        file.write(json.dumps(line) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

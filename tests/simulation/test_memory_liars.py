@@ -14,6 +14,7 @@ from node.wire.convert_memory import encode_batch
 from node.wire.memory_messages import Batch, ForkEvidence, MemoryLine
 from simulator.memory_liar import MemoryLiar, bad_values, chain_of, forged, line_of
 from simulator.memory_world import SMALL, MemoryWorld
+from simulator.scenario import HostSection
 
 LIAR = 3
 DELAY_S = 3.0
@@ -110,7 +111,7 @@ async def test_an_author_that_tells_each_side_another_story_is_cut_out_by_both(l
     await world.until(world.all_equal, within_s=3.0)
     assert lies.next_of(lies.own) == [0, 0, 0]
     assert lies.reasons() >= {(lies.own, "equivocation")}
-    assert lies.own not in {reach.author for reach in world.honest[0].frontier()}
+    assert lies.own not in world.honest[0].frontier()
     gone = [c for _, c in world.nodes[0].taken if c.author == lies.own and c.batch is None]
     assert len(gone) == 1  # the consumer was told to forget it
     await lies.honest_entries_go_on()
@@ -326,3 +327,22 @@ async def test_evidence_spreads_in_a_second(make: Make) -> None:
     await liar.hint(peers[0])
     await lies.world.until(lambda: all(s.evidence() for s in lies.world.honest), within_s=1.0)
     assert lies.world.all_equal()
+
+
+async def test_a_flood_that_fills_a_thin_line_delays_others_by_less_than_a_second(
+    make: Make,
+) -> None:
+    """Its allowance is all that the line carries, which no operator should give."""
+    spec = MemorySpec(key_dims=242, payload_bytes=1, entries_per_author=20_000)
+    flood = make(spec=spec, pace=MemoryPace(entries_per_s=4000.0, burst_s=1.0))
+    flood.world.network.framed = True  # whole frames in one queue: nothing overtakes
+    for node in flood.world.nodes:
+        section = HostSection(up_bytes_per_s=4e6, down_bytes_per_s=1e6)
+        flood.world.network.set_host(node.peer, section)
+    liar = await flood.start()
+    liar.serve_chain(flood.chain(*[250] * 200))
+    await flood.hint()
+    for _ in range(6):
+        await flood.honest_entries_go_on(within_s=1.0)
+        await asyncio.sleep(0.3)
+    assert min(flood.next_of(flood.own)) > 40  # it did flood

@@ -146,7 +146,8 @@ async def test_a_late_joiner_gets_everything_from_whoever_is_there(make: Make) -
 
 def entries_of(service: MemoryService, author: PeerId) -> int:
     """What a node holds of an author, evicted ones included."""
-    return next((r.entries for r in service.frontier() if r.author == author), 0)
+    reach = service.frontier().get(author)
+    return reach.entries if reach else 0
 
 
 async def test_a_crash_loses_nothing_that_was_shown_and_forks_nothing(make: Make) -> None:
@@ -283,6 +284,23 @@ async def test_a_slow_consumer_slows_the_pull_and_loses_nothing(make: Make) -> N
     await world.until(world.all_equal, within_s=3.0)
 
 
+async def test_nodes_come_and_go_as_the_job_says(make: Make) -> None:
+    world = make(4)
+    await start_all(world)
+    for left in (3, 1):
+        gone = world.peers.pop(left)
+        await asyncio.sleep(1.5)
+        for index in range(4):
+            await world.append(index, 5)
+        await asyncio.sleep(5)
+        inside = [s for s, n in zip(world.honest, world.nodes, strict=True) if n.peer != gone]
+        assert len({service.root() for service in inside}) == 1
+        assert not world.all_equal()  # it is not asked; it may ask
+        world.peers.insert(left, gone)
+        await world.until(world.all_equal, within_s=5.0)
+    assert world.honest[0].status().entries == 40
+
+
 async def test_lossy_slow_links_only_delay(make: Make) -> None:
     link = LinkModel(latency_s=0.08, jitter_s=0.05, tail=0.5, loss_rate=0.05, duplicate_rate=0.02)
     world = make(5, link=link, seed=9)
@@ -311,3 +329,19 @@ def test_a_run_replays_from_its_seed() -> None:
 
     assert run(main(3)) == run(main(3))
     assert run(main(3))[0] != run(main(4))[0]
+
+
+async def test_a_long_jump_over_slow_lines_is_handed_from_peer_to_peer(make: Make) -> None:
+    """Slower than a peer may be before another one is asked: what came is not lost."""
+    spec = MemorySpec(key_dims=242, payload_bytes=1, entries_per_author=4000)
+    world = make(4, spec=spec)
+    for index in range(3):
+        await world.start(index)
+    await world.produce(0, 250, 0.1, 24)  # more than is kept
+    await world.until(world.all_equal, within_s=2.0)
+    for index in range(3):
+        source, target = world.nodes[index].peer, world.nodes[3].peer
+        world.network.set_link(source, target, LinkModel(bytes_per_s=50_000.0))
+    await world.start(3)
+    await world.until(world.all_equal, within_s=60.0)  # 1 MB
+    assert not world.blamed()

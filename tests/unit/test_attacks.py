@@ -50,7 +50,7 @@ from node.wire.messages import (
     Vote,
     VoteSignature,
 )
-from simulator.attacks import ATTACKS, Attack, make_attack
+from simulator.attacks import ATTACKS, MEMORY_ATTACKS, Attack, make_attack
 from simulator.attacks.board import Board, Crowd, Observed
 from simulator.attacks.formulas import (
     aggregate,
@@ -113,9 +113,10 @@ def sent(name: str, rows: np.ndarray, scale: float = 1.0) -> np.ndarray:
 def test_the_installed_attacks_are_those_of_this_package() -> None:
     points = {p.name: p.value for p in entry_points(group="artel.attacks")}
     mine = {n for n, value in points.items() if value.startswith("simulator.")}
-    assert mine == set(NAMES)
-    for name in NAMES:
-        assert isinstance(load_attack(f"{name}:2", PEERS[0]), ATTACKS[name])
+    known = {**ATTACKS, **MEMORY_ATTACKS}
+    assert mine == set(known)
+    for name, kind in known.items():
+        assert isinstance(load_attack(f"{name}:2", PEERS[0]), kind)
 
 
 def test_an_unknown_attack_is_refused_with_a_list() -> None:

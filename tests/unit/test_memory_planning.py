@@ -8,10 +8,19 @@ from node.errors import Malformed, TooLarge
 from node.memory.config import MemoryPace, MemorySpec
 from node.memory.intake import Intake, Step
 from node.memory.memory_set import MemorySet
-from node.memory.planning import CLAIM_BYTES_PER_S, CLAIM_S, PeerState, Plan, Planner
+from node.memory.planning import (
+    CLAIM_BYTES_PER_S,
+    CLAIM_S,
+    PULL_BYTES_MIN,
+    PULL_S,
+    PeerState,
+    Plan,
+    Planner,
+)
 from node.merkle import digest
 from node.types import PeerId
 from node.wire.convert_memory import encode_batch
+from node.wire.limits import PULL_BYTES_MAX
 from node.wire.memory_messages import Batch, BatchWant, MemoryLine
 from simulator.host.signer import KeyedSigner, verify
 from simulator.memory_liar import chain_of, line_of
@@ -126,10 +135,29 @@ def test_a_jump_goes_on_with_its_peer_and_ends_with_it() -> None:
         assert take(intake, batch) is Step.STAGED
     assert not side.planner.ended(ONE, side.states[ONE])
     assert [want.from_seq for want in side.plan(ONE).wants] == [8]
+    side.planner.began(ONE, side.plan(ONE).wants, 0.0)
     side.hear(ONE, line_of(CHAIN[4:8]))  # it has no more, and what came is not complete
-    assert side.plan(ONE).wants == ()
-    side.planner.began(ONE, plan.wants, 0.0)
     assert side.planner.ended(ONE, side.states[ONE])
+    assert not side.set.stages
+
+
+def test_a_jump_of_a_slow_peer_goes_on_with_another_that_is_not_at_fault() -> None:
+    side = Side(CHAIN[:1])
+    for peer in (ONE, TWO):
+        side.hear(peer, line_of(CHAIN[4:]))
+    plan = side.plan(ONE)
+    side.planner.began(ONE, plan.wants, 0.0)
+    slow = side.intake(*plan.wants)
+    take(slow, CHAIN[4])
+    late = CLAIM_S + 0.5
+    plan = side.plan(TWO, late)
+    assert [want.from_seq for want in plan.wants] == [5]
+    side.planner.began(TWO, plan.wants, late)
+    intake = Intake(JOB, side.set, verify, TWO, plan.wants)
+    assert intake.take(CHAIN[5], 500).step is Step.STAGED
+    assert take(slow, CHAIN[5]) is Step.SKIP  # still under way; nobody's fault
+    side.hear(TWO, line_of(CHAIN[4:6]))
+    assert not side.planner.ended(TWO, side.states[TWO])  # it did not choose the beginning
     assert not side.set.stages
 
 
@@ -192,3 +220,28 @@ def test_lag_needs_two_words_where_there_are_two() -> None:
     assert side.planner.lag([true, huge]) == 20
     assert side.planner.lag([huge, true, true]) == 20
     assert side.planner.lag([]) == 0
+
+
+def test_a_request_is_as_long_as_its_peer_is_fast() -> None:
+    state = PeerState()
+    sizes = []
+    for _ in range(8):
+        state.moved(int(state.pull_bytes), 0.01)  # 25 MB/s and more
+        sizes.append(state.pull_bytes)
+    assert sizes[0] == 512 * 1024
+    assert sizes[-1] == PULL_BYTES_MAX
+    state.moved(PULL_BYTES_MAX, 4.0)
+    assert state.pull_bytes == PULL_BYTES_MAX * PULL_S / 4.0
+    before = state.pull_bytes
+    state.moved(1000, 1.0)  # there was no more to send: this says nothing
+    assert state.pull_bytes == before
+    for _ in range(3):
+        state.moved(int(state.pull_bytes), 100.0)
+    assert state.pull_bytes == PULL_BYTES_MIN
+
+
+def test_one_batch_comes_however_little_was_asked() -> None:
+    intake = Side().intake(BatchWant(A.peer_id, 0, 1))
+    assert take(intake, CHAIN[0]) is Step.APPEND
+    with pytest.raises(TooLarge):
+        take(intake, CHAIN[1])

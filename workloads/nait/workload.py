@@ -98,7 +98,7 @@ class NaitWorkload:
 
     def start(self, data_seed: bytes) -> None:
         """Play on from another seed than others."""
-        self._learner.reseed(int.from_bytes(data_seed[:8], "big") >> 1)
+        self._learner.reseed(int.from_bytes(data_seed, "big"))
 
     def advance(self, steps_max: int, deadline_s: float, clock: Clock) -> Advance:
         """Play, and give what has become final."""

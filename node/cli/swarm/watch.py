@@ -26,7 +26,6 @@ START_S_MAX = 60.0
 ASK_S_MAX = 2.0
 COLUMNS = ("psnr_db", "accuracy", "score", "swarm_score", "steps", "memory_entries", "trust_min")
 """Metrics that the table shows, if the job has them."""
-HEADLINE_METRICS_MAX = 6
 MEMORY_METRIC = "memory_entries"
 
 
@@ -123,10 +122,8 @@ class Watch:
         parts = [f"round {span}/{rounds}", f"{up}/{len(self.members)} nodes ready"]
         if known:
             best = max(known, key=lambda job: job.metrics_round)
-            if best.loss is not None and not shares_memory(best):
-                parts.append(f"loss {best.loss:.5f}")
-            told = (f"{name} {value:.4g}" for name, value in sorted(best.metrics.items()))
-            parts += list(told)[:HEADLINE_METRICS_MAX]
+            numbers = [(name, told(best, name)) for name in columns(known)]
+            parts += [f"{name} {value:.5g}" for name, value in numbers if value is not None]
         waiting = sorted({job.reason for job in known if job.state == "waiting" and job.reason})
         return ", ".join(parts + waiting)
 
