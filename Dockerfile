@@ -7,6 +7,8 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# Optional parts of the package: [nait], say.
+ARG EXTRAS=
 WORKDIR /build
 RUN python3 -m venv /opt/artel
 # Where no package index can be reached, a folder `wheels` holds everything (docs/deploy.md).
@@ -19,7 +21,7 @@ RUN set -eu; \
     if ls wheels/*.whl >/dev/null 2>&1; then from="--no-index --find-links wheels"; \
     else from="--extra-index-url ${TORCH_INDEX}"; fi; \
     /opt/artel/bin/pip install --no-cache-dir --disable-pip-version-check $from \
-        -c wheels/constraints.txt . ; \
+        -c wheels/constraints.txt ".${EXTRAS}" ; \
     /opt/artel/bin/pip uninstall --quiet --yes pip; \
     # Headers and tests of libraries: a third of the size, and nothing that a node runs.
     cd /opt/artel/lib/python3*/site-packages; \

@@ -129,7 +129,7 @@ async def test_sides_of_a_partition_remember_alike_once_it_heals() -> None:
     async with world:
         for index in range(5):
             await world.start(index)
-        await world.submit(manifest(world, 25), {})
+        await world.submit(manifest(world, 16), {})
         await until_round(world, 3, 0, 1, 2, 3, 4)
         sides = [n.peer for n in world.nodes[:4]], [world.nodes[4].peer]
         world.network.partition(*sides)
@@ -138,7 +138,7 @@ async def test_sides_of_a_partition_remember_alike_once_it_heals() -> None:
         assert notes(world, 4).written > alone + 500, "it waited for the others"
         assert len({root(world, 0), root(world, 4)}) == 2
         world.network.unpartition(*sides)
-        await until_round(world, 25, 0, 1, 2, 3, 4)
+        await until_round(world, 16, 0, 1, 2, 3, 4)
         await until_equal(world, 0, 1, 2, 3, 4)
 
 
@@ -148,14 +148,14 @@ async def test_a_slow_node_and_a_late_one_hold_nobody_up() -> None:
     async with world:
         for index in (0, 1, 2):
             await world.start(index)
-        await world.submit(manifest(world, 40), {})
-        await until_round(world, 10, 0, 1)
+        await world.submit(manifest(world, 8), {})
+        await until_round(world, 2, 0, 1)
         start_s, written = world.now(), notes(world, 0).written
         await asyncio.sleep(5)
         pace = (notes(world, 0).written - written) / (world.now() - start_s)
         assert pace > 80, "100 steps a second are what an undisturbed node takes"
         await world.start(3)
-        await until_round(world, 40, 0, 1, 2, 3)
+        await until_round(world, 8, 0, 1, 2, 3)
         await until_equal(world, 0, 1, 2, 3)
         assert notes(world, 2).written < notes(world, 0).written / 5
         assert notes(world, 3).written > 0
