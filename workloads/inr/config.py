@@ -1,11 +1,11 @@
 """The ``[workload]`` table of an image job."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from workloads.api import WorkloadError
+from workloads.settings import WorkloadSettings
 
 Activation = Literal["sinc", "gaussian", "sine", "wire", "relu_ff"]
 
@@ -28,10 +28,10 @@ DEFAULTS: Mapping[str, Mapping[str, float]] = {
 """Values of those settings where the table gives none."""
 
 
-class InrConfig(BaseModel):
+class InrConfig(WorkloadSettings):
     """Everything about an image job but its seed. Frozen; unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    workload = "inr"
 
     image: str = Field(min_length=1, max_length=4096)
     """A picture that scikit-image ships ("astronaut"), or a path to any file that PIL opens."""
@@ -69,28 +69,3 @@ class InrConfig(BaseModel):
                 raise ValueError(f"{key} has no effect with activation {activation}: remove it")
         given = {key: value for key, value in data.items() if value is not None}
         return {**DEFAULTS[activation], **given}
-
-    @classmethod
-    def parse(cls, config: Mapping[str, Any]) -> Self:
-        """Check a table.
-
-        Raises:
-            WorkloadError: One line for each thing to change.
-        """
-        try:
-            return cls.model_validate(dict(config))
-        except ValidationError as error:
-            lines = [_sentence(dict(detail)) for detail in error.errors(include_url=False)]
-            raise WorkloadError("workload inr: " + "; ".join(lines)) from None
-
-
-def _sentence(detail: dict[str, Any]) -> str:
-    """One validation error in words: the key, what was given, what is allowed."""
-    key = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        return f"unknown key {key}: remove it (known: {', '.join(InrConfig.model_fields)})"
-    if detail["type"] == "missing":
-        return f"{key} is missing: add it"
-    if not key:
-        return str(detail["msg"]).removeprefix("Value error, ")
-    return f"{key} = {detail['input']!r}: {detail['msg']}"

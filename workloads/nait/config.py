@@ -1,21 +1,20 @@
 """The ``[workload]`` table of a NAIT job."""
 
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from workloads.api import WorkloadError
 from workloads.recall.retrieval import Rule
+from workloads.settings import WorkloadSettings
 
 Protocol = Literal["standard", "deterministic"]
 Update = Literal["in_episode", "end_of_trace"]
 
 
-class NaitConfig(BaseModel):
+class NaitConfig(WorkloadSettings):
     """Everything about a NAIT job but its seed. Frozen; unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    workload = "nait"
 
     environment: str = Field(min_length=1, max_length=256)
     """An Atari game ("breakout"), or "gymnasium:ID" with discrete actions."""
@@ -67,26 +66,3 @@ class NaitConfig(BaseModel):
         if 0 < hold <= 1.01:
             raise ValueError("must be 0 or above 1.01")
         return hold
-
-    @classmethod
-    def parse(cls, config: Mapping[str, Any]) -> Self:
-        """Check a table.
-
-        Raises:
-            WorkloadError: One line for each thing to change.
-        """
-        try:
-            return cls.model_validate(dict(config))
-        except ValidationError as error:
-            lines = [_sentence(dict(detail)) for detail in error.errors(include_url=False)]
-            raise WorkloadError("workload nait: " + "; ".join(lines)) from None
-
-
-def _sentence(detail: dict[str, Any]) -> str:
-    """One validation error in words: the key, what was given, what is allowed."""
-    key = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        return f"unknown key {key}: remove it (known: {', '.join(NaitConfig.model_fields)})"
-    if detail["type"] == "missing":
-        return f"{key} is missing: add it"
-    return f"{key} = {detail['input']!r}: {detail['msg']}"
