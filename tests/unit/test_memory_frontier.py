@@ -1,13 +1,21 @@
 """What is certified of shared memory, its identity, and the rates at which it is taken in."""
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.identity import Identity
+from node.errors import BadSignature, Malformed
+from node.identity import Identity, public_key_of
+from node.ledger.chain import Head, check_parent, extend, genesis
+from node.ledger.electorate import Electorate
 from node.ledger.frontier import certified_frontier, entry_credits, frontier_of, memory_root
 from node.memory.bucket import Bucket
-from node.types import PeerId
+from node.types import Digest, JobId, PeerId
+from node.wire.convert_ledger import decode_decision, encode_decision
 from node.wire.memory_messages import MemoryLine, MemoryReach
+from node.wire.messages import Decision
 
 IDS = sorted(Identity(index.to_bytes(32, "big")).peer_id for index in range(3))
 
@@ -104,3 +112,66 @@ def test_no_more_passes_a_bucket_than_burst_and_rate_allow(
             now += wait + 1e-6
             assert bucket.ready_in_s(tokens, now) <= 0.001
         assert passed <= 5.0 + 2.0 * now + 10.0 + 1e-6  # what is larger than the burst passes once
+
+
+def _decision(head: Head, memory: tuple[MemoryReach, ...], *, skip: bool = False) -> Decision:
+    return Decision(
+        job=head.job,
+        round=head.round + 1,
+        prev=head.id,
+        skip=skip,
+        skip_reason="view" if skip else "",
+        rule="" if skip else "median",
+        replicas=1,
+        plan=(),
+        refused=(),
+        result_roots=(),
+        state_root=Digest(bytes(32)),
+        credits=(),
+        bans=(),
+        electors=head.electorate.keys,
+        lease_until_round=9,
+        halted=False,
+        memory=memory,
+    )
+
+
+def test_no_certificate_takes_back_what_one_before_it_said_is_there() -> None:
+    founders = Electorate.of(public_key_of(peer) for peer in IDS)
+    before = (MemoryReach(IDS[0], 3, 30), MemoryReach(IDS[1], 1, 4))
+    head = replace(genesis(JobId(bytes(32)), founders, 9), memory=before)
+    grown = (MemoryReach(IDS[0], 3, 30), MemoryReach(IDS[1], 2, 8), MemoryReach(IDS[2], 1, 1))
+    for decision in (
+        _decision(head, grown),
+        _decision(head, grown[1:]),  # who is gone has forked
+        _decision(head, before, skip=True),
+    ):
+        check_parent(head, decision)
+        again = decode_decision(encode_decision(decision))
+        assert extend(head, again, Digest(bytes(32))).memory == decision.memory
+    for decision in (
+        _decision(head, (MemoryReach(IDS[0], 2, 30), before[1])),
+        _decision(head, (MemoryReach(IDS[0], 3, 29), before[1])),
+        _decision(head, grown, skip=True),
+    ):
+        with pytest.raises(BadSignature):
+            check_parent(head, decision)
+
+
+@pytest.mark.parametrize(
+    "memory",
+    [
+        (MemoryReach(IDS[1], 1, 1), MemoryReach(IDS[0], 1, 1)),
+        (MemoryReach(IDS[0], 1, 1), MemoryReach(IDS[0], 1, 1)),
+        (MemoryReach(IDS[0], 0, 0),),
+        (MemoryReach(IDS[0], 5, 4),),
+        (MemoryReach(IDS[0], 2**48 + 2, 2**48 + 2),),
+    ],
+)
+def test_a_frontier_in_no_order_or_out_of_range_is_malformed(
+    memory: tuple[MemoryReach, ...],
+) -> None:
+    founders = Electorate.of(public_key_of(peer) for peer in IDS)
+    head = genesis(JobId(bytes(32)), founders, 9)
+    with pytest.raises(Malformed):
+        decode_decision(encode_decision(_decision(head, memory)))
