@@ -23,7 +23,7 @@ def test_horizon_is_that_of_the_notes(gamma, steps):
 
 @pytest.mark.parametrize("gamma", [0.9, 0.95, 0.99])
 def test_partial_returns_of_ten_thousand_steps_end_at_the_backward_pass(gamma):
-    """nait.md 2.3 (b): to 1e-4 of the largest return."""
+    """As docs/workloads.md has it, "Credit": to 1e-4 of the largest return."""
     rewards = sparse_rewards(np.random.default_rng(7), 10_000)
     trace, values = Trace(gamma), np.zeros(10_000, np.float32)
     for step, reward in enumerate(rewards.tolist()):

@@ -13,7 +13,7 @@ RULES = {"k": 8, "share": 0.5, "rule": "trimmed", "trim": 0.25}
 
 
 def plain_knn(squares, values, k):
-    """nait.md 2.4, entry by entry."""
+    """docs/workloads.md, "Value", entry by entry."""
     found = [(math.sqrt(s) + 0.01, v) for s, v in zip(squares, values, strict=True) if s < math.inf]
     found = found[:k]
     if not found:
