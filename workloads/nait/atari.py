@@ -40,7 +40,8 @@ RULES: Mapping[Protocol, Rules] = {
 """standard: ATARI100k as SPR and others use it. deterministic: NAIT's predecessor's, every episode
 starts alike. Both: no sticky actions, minimal action set, rewards as they are, full games.
 
-Source: nait.md sections 1 and 2.7."""
+Source: Kaiser et al. 2020, arXiv:1903.00374, for the steps of ATARI 100k; A. Long's
+model-free-episodic-control (2020) for deterministic starts."""
 
 
 class AtariGame:

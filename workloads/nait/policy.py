@@ -12,7 +12,7 @@ from workloads.recall.retrieval import Estimates
 HOPE = np.float32(1e6)
 """Value of an action that nobody remembers.
 
-Source: nait.md 1, the predecessor's constant."""
+Source: A. Long's model-free-episodic-control (2020), NAIT's predecessor; its constant."""
 
 
 HOLD_MAX = 1000

@@ -18,7 +18,7 @@ Mask = npt.NDArray[np.bool_]
 DISTANCE_MIN = np.float32(0.01)
 """Added to every distance, in units of the key, so that an exact match has a finite weight.
 
-Source: Long 2020, "model-free episodic control", the predecessor of NAIT; its constant."""
+Source: A. Long's model-free-episodic-control (2020), NAIT's predecessor; its constant."""
 
 
 @dataclass(frozen=True)
