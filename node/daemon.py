@@ -276,6 +276,11 @@ class Daemon:
             for r in self._jobs.runners
             if r.progress.warning
         ]
+        warnings += [
+            f"{r.manifest.job.name}: shared memory: {r.remembering.trouble}"
+            for r in self._jobs.runners
+            if r.remembering is not None and r.remembering.trouble
+        ]
         if self._slots_lost:
             warnings.append(
                 "the slot log is gone but the key is not: this node signs nothing, it only follows"

@@ -138,9 +138,10 @@ class ProcessWorker:
         assert self._memory is not None
         arrived, blobs = [], []
         for each in request.arrived:
-            shown, blob = entries_message(each.entries) if each.entries else (None, b"")
-            arrived.append({"author": each.author, "entries": shown})
-            blobs.append(blob)
+            # An author without entries is not one that is to be forgotten.
+            told = (None, b"") if each.entries is None else entries_message(each.entries)
+            arrived.append({"author": each.author, "entries": told[0]})
+            blobs.append(told[1])
         async with self._turn:
             answer, attached = await self._commands.call_with(
                 {

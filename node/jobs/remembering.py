@@ -94,7 +94,7 @@ class Remembering:
         """Own entries of earlier lives that the worker was given, by number."""
         self._unshared: deque[Entries] = deque()
         self._going = True
-        self.trouble = ""
+        self._unshared_why = ""
         """Why own entries are not shared; empty: they are."""
 
     # Told to rounds and people -----------------------------------------------------------------
@@ -111,6 +111,11 @@ class Remembering:
     def status(self) -> MemoryStatus:
         """Numbers for people."""
         return self._service.status()
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing is taken in, or own entries are not shared; empty: nothing is wrong."""
+        return self._unshared_why or self._service.status().trouble
 
     async def progress(self, steps: int, within_s: float) -> None:
         """Wait until the worker has taken ``steps`` more since the last call, or ``within_s``."""
@@ -197,13 +202,13 @@ class Remembering:
             while self._unshared:
                 await self._service.append(self._unshared[0])
                 self._unshared.popleft()
-            self.trouble = ""
+            self._unshared_why = ""
         except Unavailable as error:
-            self.trouble = str(error)
+            self._unshared_why = str(error)
             while sum(map(len, self._unshared)) > UNSHARED_ENTRIES_MAX:
                 self._unshared.popleft()
         except ConfigError as error:  # shut out for good: go on alone
-            self.trouble = str(error)
+            self._unshared_why = str(error)
             self._unshared.clear()
 
 

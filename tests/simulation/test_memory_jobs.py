@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from node.errors import Unavailable
 from node.exchange.decide import CREDIT_MICRO, ENTRY_MICRO
 from node.jobs.runner import JobRunner
 from node.observe.status import JobStatus
@@ -159,6 +160,29 @@ async def test_a_slow_node_and_a_late_one_hold_nobody_up() -> None:
         await until_equal(world, 0, 1, 2, 3)
         assert notes(world, 2).written < notes(world, 0).written / 5
         assert notes(world, 3).written > 0
+
+
+async def test_a_node_that_may_add_nothing_says_so_and_the_others_go_on() -> None:
+    world = start_world(seed=11)
+    async with world:
+        for index in range(4):
+            await world.start(index)
+        await world.submit(manifest(world, 8), {})
+        await until_round(world, 2, 0, 1, 2, 3)
+        memory = runner(world, 3).remembering
+        assert memory is not None
+        # As if the disk took nothing: every append is refused.
+
+        async def refuse(entries: object) -> range:
+            raise Unavailable("the disk is full")
+
+        memory._service.append = refuse  # type: ignore[method-assign, assignment]
+        await until_round(world, 8, 0, 1, 2, 3)
+        daemon = world.nodes[3].daemon
+        assert daemon is not None
+        assert "notes: shared memory: the disk is full" in daemon.status().warnings
+        assert world.nodes[0].daemon is not None
+        assert not any("shared memory" in w for w in world.nodes[0].daemon.status().warnings)
 
 
 async def test_a_small_quota_keeps_the_newest_of_each() -> None:
