@@ -23,7 +23,7 @@ RUN set -eu; \
     /opt/artel/bin/pip install --no-cache-dir --disable-pip-version-check $from \
         -c wheels/constraints.txt ".${EXTRAS}" ; \
     /opt/artel/bin/pip uninstall --quiet --yes pip; \
-    # Headers and tests of libraries: a third of the size, and nothing that a node runs.
+    # Headers and tests of libraries: nothing that a node runs.
     cd /opt/artel/lib/python3*/site-packages; \
     rm -rf torch/include torch/share torch/test caffe2; \
     find . -type d -name tests -prune -exec rm -rf {} +
