@@ -12,13 +12,20 @@ from workloads.recall.retrieval import combine, estimate, select
 RULES = {"k": 8, "share": 0.5, "rule": "trimmed", "trim": 0.25}
 
 
-def plain_knn(squares, values, k):
+KERNELS = {
+    "exponential": lambda d, least: math.exp(-d / least),
+    "inverse": lambda d, least: least / d,
+    "uniform": lambda d, least: 1.0,
+}
+
+
+def plain_knn(squares, values, k, kernel="exponential"):
     """docs/workloads.md, "Value", entry by entry."""
     found = [(math.sqrt(s) + 0.01, v) for s, v in zip(squares, values, strict=True) if s < math.inf]
     found = found[:k]
     if not found:
         return math.nan
-    weights = [math.exp(-d / found[0][0]) for d, _ in found]
+    weights = [KERNELS[kernel](d, found[0][0]) for d, _ in found]
     return sum(w * v for w, (_, v) in zip(weights, found, strict=True)) / sum(weights)
 
 
@@ -29,25 +36,27 @@ def neighbours(rng, groups=3, nodes=8, missing=2):
     return squares
 
 
-@given(st.integers(0, 1 << 32), st.integers(1, 8))
+@given(st.integers(0, 1 << 32), st.integers(1, 8), st.sampled_from(sorted(KERNELS)))
 @settings(max_examples=60, deadline=None)
-def test_one_author_gives_the_plain_weighted_mean(seed, k):
+def test_one_author_gives_the_plain_weighted_mean(seed, k, kernel):
     rng = np.random.default_rng(seed)
     squares, values = neighbours(rng, missing=8), rng.normal(0, 50, (1, 3, 8)).astype(np.float32)
-    got = estimate(squares, values, np.ones(1, np.float32), **{**RULES, "k": k})
+    rules = {**RULES, "k": k, "kernel": kernel}
+    got = estimate(squares, values, np.ones(1, np.float32), **rules)
     for group in range(3):
-        want = plain_knn(squares[group], values[0, group], k)
+        want = plain_knn(squares[group], values[0, group], k, kernel)
         np.testing.assert_allclose(got.value[group], want, rtol=1e-4, atol=1e-4)
 
 
-@given(st.integers(0, 1 << 32))
+@given(st.integers(0, 1 << 32), st.sampled_from(sorted(KERNELS)))
 @settings(max_examples=40, deadline=None)
-def test_an_absent_second_author_changes_nothing(seed):
+def test_an_absent_second_author_changes_nothing(seed, kernel):
     rng = np.random.default_rng(seed)
     squares, values = neighbours(rng), rng.normal(0, 50, (1, 3, 8)).astype(np.float32)
     both = np.concatenate([values, np.full_like(values, np.nan)])
-    alone = estimate(squares, values, np.ones(1, np.float32), **RULES)
-    beside = estimate(squares, both, np.array([1, 0.5], np.float32), **RULES)
+    rules = {**RULES, "kernel": kernel}
+    alone = estimate(squares, values, np.ones(1, np.float32), **rules)
+    beside = estimate(squares, both, np.array([1, 0.5], np.float32), **rules)
     np.testing.assert_allclose(beside.value, alone.value, rtol=1e-4)
     np.testing.assert_allclose(beside.distance, alone.distance, rtol=1e-4)
     np.testing.assert_allclose(beside.nearest[0], alone.nearest[0])

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from workloads.recall.retrieval import Rule
+from workloads.recall.retrieval import Kernel, Rule
 from workloads.settings import WorkloadSettings
 
 Protocol = Literal["standard", "deterministic"]
@@ -29,6 +29,8 @@ class NaitConfig(WorkloadSettings):
     transform of the picture scaled to 84 x 84."""
     neighbours: int = Field(default=8, ge=1, le=256)
     """k of the k-NN value."""
+    kernel: Kernel = "exponential"
+    """How a neighbour's weight falls with its distance."""
     gamma: float = Field(default=0.95, ge=0.5, le=0.999)
     """Discount of a step."""
     revisit: float = Field(default=0.3, gt=0, le=1)

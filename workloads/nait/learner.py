@@ -147,6 +147,7 @@ class Learner:
             share=config.author_share,
             rule=config.rule,
             trim=config.trim,
+            kernel=config.kernel,
         )
 
     # Sharing -----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from workloads.recall.index import Floats
 
 Rule = Literal["trimmed", "median", "mean"]
+Kernel = Literal["exponential", "inverse", "uniform"]
 Mask = npt.NDArray[np.bool_]
 
 DISTANCE_MIN = np.float32(0.01)
@@ -68,10 +69,12 @@ def estimate(
     share: float,
     rule: Rule,
     trim: float,
+    kernel: Kernel = "exponential",
 ) -> Estimates:
     r"""Distance-weighted estimates by author, and their robust combination.
 
-    With d = sqrt(square) + 0.01 and the group's least d\*, an entry weighs w = exp(-d / d\*).
+    With d = sqrt(square) + 0.01 and the group's least d\*, an entry weighs w = exp(-d / d\*), or
+    d\* / d with the inverse kernel, or 1 with the uniform one.
     Author a estimates e_a = sum(w v) / sum(w) over its entries, with mass trust_a sum(w).
 
     Args:
@@ -82,15 +85,16 @@ def estimate(
         share: Of the k that a foreign author may supply.
         rule: How the authors' estimates are combined; see ``combine``.
         trim: Share of the mass that ``trimmed`` cuts off at either end, in [0, 0.5).
+        kernel: How weight falls with distance.
     """
     if len(values) == 1:
-        return _estimate_alone(squares[:, :k], values[:, :, :k])
+        return _estimate_alone(squares[:, :k], values[:, :, :k], kernel)
     held = ~np.isnan(values)
     held &= np.isfinite(squares)
     heard = held if trust.all() else held & (trust > 0)[:, None, None]
     used = select(heard, k, share)
     distances = np.sqrt(squares) + DISTANCE_MIN
-    weights, filled = _weigh(distances, used, values)
+    weights, filled = _weigh(distances, used, values, kernel)
     mass = weights.sum(axis=2)
     with np.errstate(invalid="ignore", divide="ignore"):
         by_author = (weights * filled).sum(axis=2) / mass
@@ -100,7 +104,8 @@ def estimate(
     with np.errstate(invalid="ignore", divide="ignore"):
         distance = np.where(counts > 0, reach / counts, np.inf).astype(np.float32)
     if heard is not held:  # the unheard are not used, but scored all the same
-        apart, apart_filled = _weigh(distances, select(held & ~heard, k, 1.0), values)
+        unused = select(held & ~heard, k, 1.0)
+        apart, apart_filled = _weigh(distances, unused, values, kernel)
         with np.errstate(invalid="ignore", divide="ignore"):
             unheard = (apart * apart_filled).sum(axis=2) / apart.sum(axis=2)
         by_author = np.where(np.isnan(by_author), unheard, by_author)
@@ -108,11 +113,11 @@ def estimate(
     return Estimates(value, distance, by_author, nearest)
 
 
-def _estimate_alone(squares: Floats, values: Floats) -> Estimates:
+def _estimate_alone(squares: Floats, values: Floats, kernel: Kernel) -> Estimates:
     """``estimate`` where nobody else has an entry, in fewer operations."""
     distances = np.sqrt(squares) + DISTANCE_MIN
     with np.errstate(invalid="ignore", divide="ignore"):
-        weights = np.exp(-distances / distances[:, :1])
+        weights = _fall(distances, distances[:, :1], kernel)
         weights[np.isinf(squares)] = 0
         mass = weights.sum(axis=1)
         value = (weights * values[0]).sum(axis=1) / mass
@@ -121,12 +126,23 @@ def _estimate_alone(squares: Floats, values: Floats) -> Estimates:
     return Estimates(value, distance, value[None], distances[None, :, 0])
 
 
-def _weigh(distances: Floats, used: Mask, values: Floats) -> tuple[Floats, Floats]:
+def _weigh(
+    distances: Floats, used: Mask, values: Floats, kernel: Kernel
+) -> tuple[Floats, Floats]:
     """Weights and values of the entries used, 0 elsewhere. Shapes [s, g, n]."""
     least = np.where(used, distances, np.float32(np.inf)).min(axis=(0, 2))[:, None]
     with np.errstate(invalid="ignore"):
-        weights = np.where(used, np.exp(-distances / least), np.float32(0))
+        weights = np.where(used, _fall(distances, least, kernel), np.float32(0))
     return weights, np.where(used, values, np.float32(0))
+
+
+def _fall(distances: Floats, least: Floats, kernel: Kernel) -> Floats:
+    """Weights of entries at these distances; ``least`` broadcasts against them."""
+    if kernel == "exponential":
+        return np.exp(-distances / least)
+    if kernel == "inverse":
+        return least / distances
+    return np.ones_like(distances)
 
 
 def combine(estimates: Floats, mass: Floats, rule: Rule, trim: float) -> Floats:
