@@ -138,11 +138,10 @@ def _weigh(
 
 def _fall(distances: Floats, least: Floats, kernel: Kernel) -> Floats:
     """Weights of entries at these distances; ``least`` broadcasts against them."""
-    if kernel == "exponential":
-        return np.exp(-distances / least)
-    if kernel == "inverse":
-        return least / distances
-    return np.ones_like(distances)
+    if kernel == "uniform":
+        return np.ones_like(distances)
+    weights: Floats = np.exp(-distances / least) if kernel == "exponential" else least / distances
+    return weights
 
 
 def combine(estimates: Floats, mass: Floats, rule: Rule, trim: float) -> Floats:
