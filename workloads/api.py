@@ -161,6 +161,8 @@ class Advance:
     steps: int
     entries: Entries
     """What it shares of it, and of what it held back before; may be empty."""
+    waiting: bool = False
+    """There is nothing more to do until entries of others arrive."""
 
 
 @runtime_checkable
@@ -168,8 +170,8 @@ class Remembers(Protocol):
     """What a workload has besides ``Workload``'s, if its job shares a memory.
 
     Such a workload works all the time, in slices, and nobody waits for anybody: what it learned
-    leaves as entries, and the entries of others come in between two slices. Its rounds take no
-    steps: ``train`` only tells what the parameters should become.
+    leaves as entries, and the entries of others come in between two slices. ``train`` takes steps
+    of its own beside that, or only tells what the parameters should become.
     """
 
     @property
@@ -206,6 +208,21 @@ class Remembers(Protocol):
 
     def forget(self, author: str) -> None:
         """Drop everything of an author: it contradicted itself."""
+        ...
+
+
+@runtime_checkable
+class Sharded(Protocol):
+    """What a workload has besides ``Workload``'s, if each node has its own part of the data."""
+
+    def shard(self, index: int, count: int) -> None:
+        """Called once, before any parameter is trained or any entry made.
+
+        Args:
+            index: This node's part, from 0. A founder's is its place among the founders; others
+                take over one of theirs.
+            count: Into how many parts the data is divided.
+        """
         ...
 
 

@@ -15,7 +15,15 @@ from node.adapters.worker_frames import encode_frame, entries_from, entries_mess
 from node.adapters.worker_link import Commands, Lifeline
 from node.adapters.worker_process import count_params
 from node.errors import WorkerFailed
-from node.ports import AdvanceReply, AdvanceRequest, FloatVector, TrainReply, TrainRequest
+from node.ports import (
+    WHOLE,
+    AdvanceReply,
+    AdvanceRequest,
+    FloatVector,
+    Shard,
+    TrainReply,
+    TrainRequest,
+)
 from workloads.api import MemoryForm
 
 T = TypeVar("T")
@@ -48,7 +56,7 @@ class ProcessCompute:
         return await asyncio.get_running_loop().run_in_executor(self._maths, work)
 
     async def start_worker(
-        self, workload: str, config: Mapping[str, Any], seed: int
+        self, workload: str, config: Mapping[str, Any], seed: int, shard: Shard = WHOLE
     ) -> "ProcessWorker":
         """Start a job's worker; see ``node.ports.Compute``."""
         start = encode_frame(
@@ -56,6 +64,7 @@ class ProcessCompute:
                 "workload": workload,
                 "config": dict(config),
                 "seed": seed,
+                "shard": list(shard),
                 "threads": self._threads,
                 "device": self._device,
             }
@@ -155,7 +164,7 @@ class ProcessWorker:
             )
         shown = answer["entries"] or {"count": 0, "scale": 1.0}
         entries = entries_from(shown, attached[0] if attached else b"", self._memory)
-        return AdvanceReply(answer["steps"], entries, answer["seconds"])
+        return AdvanceReply(answer["steps"], entries, answer["seconds"], answer["waiting"])
 
     async def initial(self) -> FloatVector:
         """The first parameters. Shape [d]."""

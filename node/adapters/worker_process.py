@@ -41,6 +41,8 @@ def run_worker(commands: socket.socket, fd_in: int, fd_out: int) -> None:
     start = received[0]
     try:
         workload = _load(start)
+        if isinstance(workload, api.Sharded):
+            workload.shard(*start["shard"])
         shapes = [[name, list(shape)] for name, shape in workload.shapes]
         form = workload.memory if isinstance(workload, api.Remembers) else None
         hello = {"shapes": shapes, "memory": asdict(form) if form else None}
@@ -118,14 +120,16 @@ class _Server:
                 entries = entries_from(arrived["entries"], blob, workload.memory)
                 workload.absorb(arrived["author"], entries)
         if not command["steps"]:
-            return {"steps": 0, "entries": None, "seconds": time.monotonic() - start_s}, ()
+            seconds = time.monotonic() - start_s
+            return {"steps": 0, "waiting": False, "entries": None, "seconds": seconds}, ()
         if not self._started:
             self._started = True
             workload.start(bytes.fromhex(command["data_seed"]))
         done = workload.advance(command["steps"], command["deadline_s"], time.monotonic)
         shown, blob = entries_message(done.entries)
         seconds = time.monotonic() - start_s
-        return {"steps": done.steps, "entries": shown, "seconds": seconds}, (blob,)
+        told = {"steps": done.steps, "waiting": done.waiting, "seconds": seconds}
+        return {**told, "entries": shown}, (blob,)
 
     def _initial(self, command: Mapping[str, Any]) -> Mapping[str, Any]:
         self._outbox[:] = self._workload.initial()

@@ -94,6 +94,7 @@ class Remembering:
         """Own entries of earlier lives that the worker was given, by number."""
         self._unshared: deque[Entries] = deque()
         self._going = True
+        self._waiting = False
         self._unshared_why = ""
         """Why own entries are not shared; empty: they are."""
 
@@ -118,13 +119,20 @@ class Remembering:
         return self._unshared_why or self._service.status().trouble
 
     async def progress(self, steps: int, within_s: float) -> None:
-        """Wait until the worker has taken ``steps`` more since the last call, or ``within_s``."""
+        """Wait until the worker has taken ``steps`` more since the last call, or ``within_s``.
+
+        One that has nothing to do is not waited for.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                while self._going and self.steps < self._seen + steps:
+                while self._moving and self.steps < self._seen + steps:
                     self._moved.clear()
                     await self._moved.wait()
         self._seen = self.steps
+
+    @property
+    def _moving(self) -> bool:
+        return self._going and not self._waiting
 
     # Work --------------------------------------------------------------------------------------
 
@@ -171,8 +179,17 @@ class Remembering:
             if len(reply.entries):
                 self._unshared.append(reply.entries)
             await self._share()
+            if reply.waiting and not self._unshared:
+                await self._wait()
         while True:  # what others still add is taken in, or their batches would wait for ever
             await self._take_in(seed)
+
+    async def _wait(self) -> None:
+        """The worker has nothing to do until something arrives; no round waits for it meanwhile."""
+        self._waiting = True
+        self._moved.set()
+        await self._arrival.wait()
+        self._waiting = False
 
     async def _take_in(self, seed: bytes) -> None:
         """Give the worker what arrived, and no step; wait for something to arrive."""

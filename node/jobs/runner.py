@@ -28,7 +28,7 @@ from node.jobs.round_flow import RoundFlow, RoundOutcome
 from node.jobs.round_work import RoundWork
 from node.jobs.scope import Scope, first_of
 from node.jobs.sync import Catcher
-from node.jobs.work import geometry, result_root
+from node.jobs.work import geometry, result_root, shard_of
 from node.ledger.chain import Head, genesis
 from node.ledger.electorate import Electorate
 from node.ports import Worker
@@ -122,7 +122,10 @@ class JobRunner:
         job = self.manifest.job
         try:
             compute = self.deps.ports.compute
-            worker = await compute.start_worker(job.workload, self.manifest.workload, job.seed)
+            shard = shard_of(self.deps.signer.public_key, self._genesis.electorate)
+            worker = await compute.start_worker(
+                job.workload, self.manifest.workload, job.seed, shard
+            )
             try:
                 await self._run(worker)
             finally:

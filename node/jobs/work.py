@@ -20,8 +20,8 @@ from node.exchange.reduction import Resolution, pack_gram, unpack_gram
 from node.exchange.rules import combine_weighted, rule
 from node.jobs.manifest import JobManifest
 from node.ledger.electorate import Electorate
-from node.merkle import leaf
-from node.ports import FloatVector
+from node.merkle import digest, leaf
+from node.ports import FloatVector, Shard
 from node.state.outer import OuterState, outer_step_parts
 from node.state.snapshot import Shapes, state_root
 from node.types import Digest, JobId, PeerId
@@ -54,6 +54,17 @@ class Geometry:
     def part_sizes(self) -> tuple[int, ...]:
         """Coordinates of each part."""
         return tuple(s.stop - s.start for s in self.slices)
+
+
+def shard_of(public_key: bytes, founders: Electorate) -> Shard:
+    """The part of a job's data that a node works on; the same for whoever replays its work.
+
+    Founders have one each. Others take over a founder's, drawn by hash of their key.
+    """
+    index = founders.index(public_key)
+    if index is None:
+        index = int.from_bytes(digest("shard", public_key)) % founders.n
+    return index, founders.n
 
 
 def geometry(job: JobId, manifest: JobManifest, shapes: Shapes, electorate: Electorate) -> Geometry:

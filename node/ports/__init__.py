@@ -7,11 +7,13 @@ The event loop itself is the clock for waits; ``WallClock`` is only for signed, 
 
 from node.ports.behaviour import Behaviour, Ports, Rows, Sign
 from node.ports.compute import (
+    WHOLE,
     AdvanceReply,
     AdvanceRequest,
     Arrived,
     Compute,
     FloatVector,
+    Shard,
     TrainReply,
     TrainRequest,
     Worker,
@@ -29,6 +31,7 @@ from node.ports.world import (
 
 __all__ = [
     "RECORD_BYTES_MAX",
+    "WHOLE",
     "AdvanceReply",
     "AdvanceRequest",
     "Arrived",
@@ -40,6 +43,7 @@ __all__ = [
     "Ports",
     "Record",
     "Rows",
+    "Shard",
     "Sign",
     "Store",
     "StreamHandler",

@@ -13,6 +13,11 @@ T = TypeVar("T")
 FloatVector = npt.NDArray[np.float32]
 
 
+Shard = tuple[int, int]
+"""(index, count): the part of a job's data that a node works on."""
+WHOLE: Shard = (0, 1)
+
+
 @dataclass(frozen=True)
 class TrainRequest:
     """What a worker needs for one round of local steps."""
@@ -76,6 +81,8 @@ class AdvanceReply:
     entries: Entries
     """To be shared; may be empty."""
     seconds: float
+    waiting: bool = False
+    """There is nothing more to do until something arrives."""
 
 
 class Worker(Protocol):
@@ -127,8 +134,10 @@ class Compute(Protocol):
         """Run a pure function in the maths thread; ``cost_s`` is charged in simulation."""
         ...
 
-    async def start_worker(self, workload: str, config: Mapping[str, Any], seed: int) -> Worker:
-        """Start a job's worker.
+    async def start_worker(
+        self, workload: str, config: Mapping[str, Any], seed: int, shard: Shard = WHOLE
+    ) -> Worker:
+        """Start a job's worker, on one shard of the job's data if its workload divides it.
 
         Raises:
             ConfigError: no such workload, or its config is refused.

@@ -6,7 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from node.ports import AdvanceReply, AdvanceRequest, Compute, Ports, Sign, Worker
+from node.ports import (
+    WHOLE,
+    AdvanceReply,
+    AdvanceRequest,
+    Compute,
+    Ports,
+    Shard,
+    Sign,
+    Worker,
+)
 from simulator.attacks.base import Attack
 from simulator.attacks.shells import ComputeShell, WorkerShell
 from workloads.api import Entries
@@ -85,8 +94,10 @@ class _Changed(ComputeShell):
         super().__init__(inner)
         self._change = change
 
-    async def start_worker(self, workload: str, config: Mapping[str, Any], seed: int) -> Worker:
-        worker = await self.inner.start_worker(workload, config, seed)
+    async def start_worker(
+        self, workload: str, config: Mapping[str, Any], seed: int, shard: Shard = WHOLE
+    ) -> Worker:
+        worker = await self.inner.start_worker(workload, config, seed, shard)
         return _Sharing(worker, self._change)
 
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from node.ports import (
+    WHOLE,
     AdvanceReply,
     AdvanceRequest,
     Compute,
@@ -11,6 +12,7 @@ from node.ports import (
     FloatVector,
     Handler,
     Record,
+    Shard,
     StreamHandler,
     TrainReply,
     TrainRequest,
@@ -132,9 +134,11 @@ class ComputeShell:
         """As the inner one."""
         return await self.inner.maths(work, cost_s=cost_s)
 
-    async def start_worker(self, workload: str, config: Mapping[str, Any], seed: int) -> Worker:
+    async def start_worker(
+        self, workload: str, config: Mapping[str, Any], seed: int, shard: Shard = WHOLE
+    ) -> Worker:
         """As the inner one."""
-        return await self.inner.start_worker(workload, config, seed)
+        return await self.inner.start_worker(workload, config, seed, shard)
 
 
 class WorkerShell:

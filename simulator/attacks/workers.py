@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 
 from node.errors import ConfigError
-from node.ports import Compute, FloatVector, Ports, Sign, TrainReply, TrainRequest, Worker
+from node.ports import (
+    WHOLE,
+    Compute,
+    FloatVector,
+    Ports,
+    Shard,
+    Sign,
+    TrainReply,
+    TrainRequest,
+    Worker,
+)
 from simulator.attacks.base import Attack
 from simulator.attacks.shells import ComputeShell, WorkerShell
 from simulator.attacks.values import rms
@@ -34,9 +44,13 @@ class label_flip(Attack):
 
 
 class _Flipped(ComputeShell):
-    async def start_worker(self, workload: str, config: Mapping[str, Any], seed: int) -> Worker:
+    async def start_worker(
+        self, workload: str, config: Mapping[str, Any], seed: int, shard: Shard = WHOLE
+    ) -> Worker:
         try:
-            return await self.inner.start_worker(workload, {**config, FLIP_SETTING: True}, seed)
+            return await self.inner.start_worker(
+                workload, {**config, FLIP_SETTING: True}, seed, shard
+            )
         except ConfigError as error:
             raise ConfigError(
                 f"label_flip needs a workload with the setting {FLIP_SETTING!r}, such as quadratic"
@@ -65,8 +79,10 @@ class _Idle(ComputeShell):
         self._rng = rng
         self._scale = scale
 
-    async def start_worker(self, workload: str, config: Mapping[str, Any], seed: int) -> Worker:
-        worker = await self.inner.start_worker(workload, config, seed)
+    async def start_worker(
+        self, workload: str, config: Mapping[str, Any], seed: int, shard: Shard = WHOLE
+    ) -> Worker:
+        worker = await self.inner.start_worker(workload, config, seed, shard)
         return _FreeRider(worker, self._rng, self._scale)
 
 

@@ -10,7 +10,15 @@ from typing import Any, TypeVar
 import numpy as np
 
 from node.errors import ConfigError, WorkerFailed
-from node.ports import AdvanceReply, AdvanceRequest, FloatVector, TrainReply, TrainRequest
+from node.ports import (
+    WHOLE,
+    AdvanceReply,
+    AdvanceRequest,
+    FloatVector,
+    Shard,
+    TrainReply,
+    TrainRequest,
+)
 from simulator.scenario import HostSection
 from simulator.seeds import rng
 from workloads import api
@@ -107,11 +115,14 @@ class SimCompute:
         return result
 
     async def start_worker(
-        self, workload: str, config: Mapping[str, Any], seed: int
+        self, workload: str, config: Mapping[str, Any], seed: int, shard: Shard = WHOLE
     ) -> "SimWorker":
         """A worker without a process."""
         try:
-            worker = SimWorker(load(workload)(config, seed, "cpu"), self.cost)
+            loaded = load(workload)(config, seed, "cpu")
+            if isinstance(loaded, api.Sharded):
+                loaded.shard(*shard)
+            worker = SimWorker(loaded, self.cost)
         except api.WorkloadError as error:
             raise ConfigError(str(error)) from error
         self.workers.append(worker)
@@ -158,7 +169,8 @@ class SimWorker:
             steps = max(1, min(request.steps, int(request.deadline_s / step_s)))
             done = workload.advance(steps, request.deadline_s, asyncio.get_running_loop().time)
             await asyncio.sleep(step_s * done.steps)
-            return AdvanceReply(done.steps, done.entries, step_s * done.steps)
+            seconds = step_s * done.steps
+            return AdvanceReply(done.steps, done.entries, seconds, done.waiting)
 
     @staticmethod
     def _none(form: api.MemoryForm) -> api.Entries:

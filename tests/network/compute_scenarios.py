@@ -41,7 +41,10 @@ class Toy:
         self.config, self.seed = config, seed
         self.shapes = [("w", (2, 3)), ("b", (config.get("d", 4),))]
         self.d = 6 + config.get("d", 4)
-        self.resets = 0
+        self.resets = self.part = 0
+
+    def shard(self, index, count):
+        self.part = 10 * index + count
 
     def initial(self):
         return np.full(self.d, self.seed, np.float32)
@@ -58,7 +61,7 @@ class Toy:
     def evaluate(self, params):
         product = (torch.ones(64, 64) @ torch.ones(64, 64)).sum().item()
         return {"first": params[0], "threads": torch.get_num_threads(), "product": product,
-                "pid": os.getpid(), "resets": self.resets}
+                "pid": os.getpid(), "resets": self.resets, "part": self.part}
 
     def artifacts(self, params, folder):
         path = Path(folder) / "sum.txt"
@@ -90,7 +93,7 @@ async def pid_of(worker: ProcessWorker) -> int:
 
 
 async def a_worker_does_all_that_the_port_says(compute: ProcessCompute, folder: Path) -> None:
-    worker = await compute.start_worker("toy", {}, 5)
+    worker = await compute.start_worker("toy", {}, 5, (2, 7))
     assert worker.shapes == [("w", (2, 3)), ("b", (4,))]
     params = await worker.initial()
     assert params.tolist() == [5.0] * 10
@@ -101,7 +104,7 @@ async def a_worker_does_all_that_the_port_says(compute: ProcessCompute, folder: 
     await worker.reset()
     metrics = await worker.evaluate(reply.update)
     assert (metrics["first"], metrics["threads"], metrics["product"]) == (17.0, 2.0, 64.0**3)
-    assert metrics["resets"] == 1
+    assert (metrics["resets"], metrics["part"]) == (1, 27)
     (path,) = await worker.artifacts(params, str(folder / "art" / "deep"))
     assert Path(path).read_text() == "50.0"  # noqa: ASYNC240
     assert params.tolist() == [5.0] * 10

@@ -200,6 +200,35 @@ async def test_a_small_quota_keeps_the_newest_of_each() -> None:
             assert author.made > 500
 
 
+async def test_a_worker_with_nothing_to_do_holds_no_round_up_and_still_takes_in() -> None:
+    world = start_world(seed=13)
+    async with world:
+        for index in range(4):
+            await world.start(index)
+        text = manifest(world, 8).replace("[workload]", "[workload]\nnotes_max = 120")
+        await world.submit(text, {})
+        await until_round(world, 3, 0, 1, 2, 3)
+        start_s = world.now()
+        await until_round(world, 8, 0, 1, 2, 3)
+        # A round that waited for 50 steps more would take the 3 s that it may.
+        assert world.now() - start_s < 5 * 2
+        await until_equal(world, 0, 1, 2, 3)
+        for index in range(4):
+            assert notes(world, index).written == 120
+            assert [len(heard) for heard in notes(world, index).heard.values()] == [120] * 3
+
+
+async def test_every_founder_works_on_a_shard_of_its_own() -> None:
+    world = start_world(seed=15)
+    async with world:
+        for index in range(4):
+            await world.start(index)
+        await world.submit(manifest(world, 1), {})
+        await until_round(world, 1, 0, 1, 2, 3)
+        shards = sorted(notes(world, index).part for index in range(4))
+        assert shards == [(0, 4), (1, 4), (2, 4), (3, 4)]
+
+
 async def _rooted(seed: int) -> bytes:
     world = start_world(seed=seed, loss_rate=0.05)
     async with world:

@@ -19,7 +19,7 @@ from node.exchange.gram import gram_fault
 from node.exchange.reduction import pack_gram, unpack_gram
 from node.identity import Identity, verify
 from node.jobs.sync import CHAIN_METHOD, CHUNKS_METHOD, STATE_METHOD
-from node.ports import FloatVector, Ports, TrainReply, TrainRequest, Worker
+from node.ports import WHOLE, FloatVector, Ports, Shard, TrainReply, TrainRequest, Worker
 from node.types import Digest, JobId, PeerId
 from node.wire.convert import (
     decode_commitment,
@@ -257,7 +257,9 @@ class Strict(ComputeShell):
     def __init__(self) -> None:
         """It has no compute inside."""
 
-    async def start_worker(self, workload: str, config: Mapping[str, Any], seed: int) -> Worker:
+    async def start_worker(
+        self, workload: str, config: Mapping[str, Any], seed: int, shard: Shard = WHOLE
+    ) -> Worker:
         if config:
             raise ConfigError(f"unknown settings {sorted(config)}")
         return Lazy()
