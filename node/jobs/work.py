@@ -15,6 +15,7 @@ from node.exchange.codecs import Codec, codec
 from node.exchange.core import RoundRules
 from node.exchange.feedback import compensate, residual_after
 from node.exchange.gram import IntegerRow, assemble_gram, integer_gram, quantise_row
+from node.exchange.momentum import Momentum, advance
 from node.exchange.partition import part_slices
 from node.exchange.reduction import Resolution, pack_gram, unpack_gram
 from node.exchange.rules import combine_weighted, rule
@@ -49,6 +50,7 @@ class Geometry:
     lr: float
     momentum: float
     nesterov: bool
+    contributor_momentum: float
 
     @cached_property
     def part_sizes(self) -> tuple[int, ...]:
@@ -92,7 +94,7 @@ def geometry(job: JobId, manifest: JobManifest, shapes: Shapes, electorate: Elec
     outer = manifest.outer
     return Geometry(
         job, d, shapes, slices, up, down, rules, electorate.f,
-        outer.lr, outer.momentum, outer.nesterov,
+        outer.lr, outer.momentum, outer.nesterov, exchange.momentum,
     )  # fmt: skip
 
 
@@ -101,20 +103,35 @@ def start_state(g: Geometry, params: FloatVector) -> OuterState:
     return OuterState(params, np.zeros(g.d, np.float32) if g.momentum else None)
 
 
+@dataclass(frozen=True, eq=False)
+class Local:
+    """What a contributor carries from one of its updates to the next."""
+
+    residual: FloatVector
+    """What compression lost so far. Shape [d]."""
+    momentum: Momentum
+
+    @classmethod
+    def new(cls, g: Geometry) -> "Local":
+        """Before the first update, and after it had to start anew."""
+        averaged = g.d if g.contributor_momentum else 0
+        return cls(np.zeros(g.d, np.float32), Momentum.zero(averaged))
+
+
 @dataclass(frozen=True)
 class Encoded:
     """An update on its way out."""
 
     parts: tuple[bytes, ...]
     commitment: Commitment
-    residual: FloatVector
-    """Compression error that stays here if the contribution is used. Shape [d]."""
+    local: Local
+    """What stays here if the contribution is used."""
 
 
 def encode_update(
     g: Geometry,
     update: FloatVector,
-    residual: FloatVector,
+    local: Local,
     *,
     round_: int,
     peer: PeerId,
@@ -124,12 +141,12 @@ def encode_update(
     loss: float,
     memory: tuple[MemoryLine, ...] = (),
 ) -> Encoded:
-    """Encode ``update + residual`` part by part and bind us to it.
+    """Encode ``update + residual`` part by part and bind us to it, after the job's momentum.
 
     Args:
         g: Geometry of the job.
         update: Shape [d].
-        residual: What earlier rounds could not send. Shape [d].
+        local: What earlier updates left.
         round_: The round.
         peer: Ourselves.
         prev: Id of the last decision.
@@ -138,8 +155,13 @@ def encode_update(
         loss: Mean training loss.
         memory: What we hold of the job's shared memory, by rising public key.
     """
+    momentum = local.momentum
+    if g.contributor_momentum:
+        momentum = advance(momentum, update, g.contributor_momentum)
+        update = momentum.update
     parts: list[bytes] = []
     bound: list[PartCommitment] = []
+    residual = local.residual
     lost = np.empty_like(residual)
     for index, at in enumerate(g.slices):  # a part at a time, while it is in cache
         x = compensate(update[at], residual[at])
@@ -156,7 +178,7 @@ def encode_update(
         lost[at] = residual_after(x, decoded)
     shown = loss if abs(loss) < LOSS_MAX else LOSS_MAX
     commitment = Commitment(prev, root, tuple(bound), steps, round(shown * 1e6), memory=memory)
-    return Encoded(tuple(parts), commitment, lost)
+    return Encoded(tuple(parts), commitment, Local(lost, momentum))
 
 
 @dataclass(frozen=True)

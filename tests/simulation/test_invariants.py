@@ -100,7 +100,7 @@ def _geometry(d: int) -> Geometry:
     shapes = [("weights", (d - 3, 1)), ("bias", (3,))]
     fp32 = codec("fp32")
     return Geometry(
-        JobId(bytes(32)), d, shapes, (slice(0, d),), fp32, fp32, rules, 0, 1.0, 0.0, True
+        JobId(bytes(32)), d, shapes, (slice(0, d),), fp32, fp32, rules, 0, 1.0, 0.0, True, 0.0
     )
 
 
