@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from node.identity import Verifier
+from node.jobs.geometry import Geometry
 from node.jobs.records import JobRecords
 from node.jobs.round_flow import RoundOutcome
 from node.jobs.serving import Shelf
-from node.jobs.work import Encoded, Geometry, Local, apply_results, start_state
+from node.jobs.work import Encoded, Local, apply_results, start_state
 from node.ledger.chain import Head, extend
 from node.ledger.votes import decision_id
 from node.ports import Compute, FloatVector

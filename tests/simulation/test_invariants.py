@@ -8,7 +8,7 @@ from node.exchange.core import RoundRules
 from node.exchange.rules import combine_weighted, rule
 from node.exchange.rules.coordinates import median, trimmed_mean
 from node.jobs.courier import ROUND_METHOD
-from node.jobs.work import Geometry
+from node.jobs.geometry import Geometry
 from node.state.outer import OuterState, outer_step
 from node.state.snapshot import state_root
 from node.types import Digest, JobId
