@@ -76,17 +76,6 @@ class VectorIndex(Protocol):
         ...
 
 
-def make_index(dimensions: int, settings: IndexSettings) -> VectorIndex:
-    """An empty index.
-
-    Raises:
-        WorkloadError: The extra that brings faiss is not installed.
-    """
-    if settings.kind == "graph":
-        return GraphVectors(dimensions, settings)
-    return FlatVectors(dimensions, settings.storage)
-
-
 class FlatVectors:
     """Compares a query with every key: exact."""
 

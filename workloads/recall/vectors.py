@@ -7,11 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from workloads.api import WorkloadError
+from workloads.recall.coded_vectors import CodedVectors
 from workloads.recall.digests import Digests, DigestTable, digest
 from workloads.recall.index import Floats, Ids
 from workloads.recall.memory import AUTHORS_MAX
 from workloads.recall.neighbours import ROW_BITS, Labels, Neighbours, merge
-from workloads.recall.vector_index import IndexSettings, VectorIndex, make_index
+from workloads.recall.vector_index import FlatVectors, GraphVectors, IndexSettings, VectorIndex
 
 DIMENSIONS_MAX = 4096
 LABELS_MAX = 1 << 16
@@ -241,6 +242,19 @@ class VectorMemory:
             raise WorkloadError(f"{what} must be finite and not zero")
         units: Floats = wide / lengths
         return units
+
+
+def make_index(dimensions: int, settings: IndexSettings) -> VectorIndex:
+    """An empty index.
+
+    Raises:
+        WorkloadError: The extra that brings faiss is not installed, or a setting cannot work.
+    """
+    if settings.kind == "graph":
+        return GraphVectors(dimensions, settings)
+    if settings.kind == "codes":
+        return CodedVectors(dimensions, settings)
+    return FlatVectors(dimensions, settings.storage)
 
 
 class Shelf:
