@@ -16,10 +16,12 @@ EXAMPLES_MAX = 256
 """Of one view."""
 VIEWS_MAX = 8
 """Authors whose entries serve as examples, oneself included."""
-EXCESS_GOOD, EXCESS_BAD = 0.15, 0.35
-"""Mean excess over the classes from which trust falls, and at which it is 0."""
-WORST_GOOD, WORST_BAD = 0.4, 0.8
-"""The same for the excess about a single class."""
+MEAN_GOOD, MEAN_BAD = 0.1, 0.22
+"""Mean excess over the classes from which trust in an author falls, and at which it is 0."""
+WORST_GOOD, WORST_BAD = 0.4, 0.7
+"""The same for the excess about the worst class."""
+CLASS_GOOD, CLASS_BAD = 0.15, 0.35
+"""The same for trust about one class."""
 PRIOR_COUNT = 4.0
 """Examples of a class that the assumption of no excess is worth."""
 RIGHT_MIN = 0.2
@@ -65,30 +67,37 @@ def audit(memory: VectorMemory, classes: int, beta: float, rng: np.random.Genera
         beta: How fast weight falls with cosine, as in the vote.
         rng: Draws the examples.
     """
-    own, own_counts = view(memory, 0, classes, beta, rng)
-    trusted = 1 + np.flatnonzero(_believe(own, own_counts).authors[1:] >= 0.5)
+    own = view(memory, 0, classes, beta, rng)
+    excess, known = own.excess * _known(own.counts), _known(own.counts)
+    trusted = 1 + np.flatnonzero(_believe(excess, known).authors[1:] >= 0.5)
     viewers = sorted(rng.permutation(trusted)[: VIEWS_MAX - 1].tolist())
-    views = [view(memory, viewer, classes, beta, rng) for viewer in viewers]
-    excess, counts = own.copy(), np.broadcast_to(own_counts, own.shape).copy()
-    for author in range(1, len(own)):
-        others = [seen for viewer, seen in zip(viewers, views, strict=True) if viewer != author]
+    views = {viewer: view(memory, viewer, classes, beta, rng) for viewer in viewers}
+    for author in range(1, len(excess)):
+        others = [seen for viewer, seen in views.items() if viewer != author]
         for class_ in range(classes):
-            told = [(e[author, class_], n[class_]) for e, n in others if n[class_]]
+            told = [seen for seen in others if seen.counts[class_]]
             if len(told) >= 2:
-                middle = sorted(told)[(len(told) - 1) // 2]
-                excess[author, class_] = max(excess[author, class_], middle[0])
-                counts[author, class_] += sum(n for _, n in told)
-    return _believe(excess, counts)
+                middle = sorted(seen.excess[author, class_] for seen in told)[(len(told) - 1) // 2]
+                sure = _known(sum(seen.counts[class_] for seen in told))
+                excess[author, class_] = max(excess[author, class_], middle * sure)
+    counts = own.counts + sum(seen.counts for seen in views.values())
+    return _believe(excess, _known(counts))
+
+
+@dataclass(frozen=True)
+class View:
+    """What entries of one author tell of all."""
+
+    excess: Doubles
+    """0 where there is no example. Shape [s, C]."""
+    counts: Doubles
+    """Examples of each class. Shape [C]."""
 
 
 def view(
     memory: VectorMemory, viewer: int, classes: int, beta: float, rng: np.random.Generator
-) -> tuple[Doubles, Doubles]:
-    """Excess of every author beside entries of one; 0 where that one has no example.
-
-    Returns:
-        Shape [s, C]; the viewer's examples of each class, shape [C].
-    """
+) -> View:
+    """Excess of every author beside entries of one; see ``audit``."""
     name = next(name for name, number in memory.authors.items() if number == viewer)
     ids = memory.ids(name)
     labels = memory.labels(ids)
@@ -97,7 +106,7 @@ def view(
     counts = np.bincount(labels, minlength=classes).astype(np.float64)
     authors = len(memory.authors)
     if not len(ids):
-        return np.zeros((authors, classes)), counts
+        return View(np.zeros((authors, classes)), counts)
     near = memory.search_authors(memory.keys(ids), NEIGHBOURS, ids, copies=False)
     wrong = wrong_shares(near, labels, classes, beta)
     nearest = near.similarity[:, :, 0]
@@ -112,7 +121,7 @@ def view(
     beyond = by_class(wrong * interrupts) - by_class(interrupts) * own_wrong
     excess = np.maximum(beyond, 0) / np.maximum(1 - own_wrong, RIGHT_MIN)
     excess[viewer] = 0
-    return excess, counts
+    return View(excess, counts)
 
 
 def spread(labels: Labels, classes: int, rng: np.random.Generator) -> Ids:
@@ -145,13 +154,16 @@ def wrong_shares(by_author: Neighbours, labels: Labels, classes: int, beta: floa
     return wrong
 
 
-def _believe(excess: Doubles, counts: Doubles) -> Audit:
-    """Trust at an excess over so many examples. Shapes [s, C]; counts broadcast."""
-    known = counts / (counts + PRIOR_COUNT)
-    mean = (excess * known).sum(axis=1) / np.maximum(known.sum(axis=-1), 1)
-    worst = (excess * known).max(axis=1)
-    authors = np.minimum(_fall(mean, EXCESS_GOOD, EXCESS_BAD), _fall(worst, WORST_GOOD, WORST_BAD))
-    by_class = np.minimum(_fall(excess * known, EXCESS_GOOD, EXCESS_BAD), authors[:, None])
+def _known(counts: Doubles) -> Doubles:
+    """How much so many examples are worth, in [0, 1)."""
+    return counts / (counts + PRIOR_COUNT)
+
+
+def _believe(excess: Doubles, known: Doubles) -> Audit:
+    """Trust at an excess; ``known`` weighs the classes in its mean. Shapes [s, C] and [C]."""
+    mean, worst = excess.sum(axis=1) / max(known.sum(), 1), excess.max(axis=1)
+    authors = np.minimum(_fall(mean, MEAN_GOOD, MEAN_BAD), _fall(worst, WORST_GOOD, WORST_BAD))
+    by_class = np.minimum(_fall(excess, CLASS_GOOD, CLASS_BAD), authors[:, None])
     authors[0] = by_class[0] = 1
     return Audit(by_class, authors, excess.astype(np.float32))
 
