@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from workloads.recall.label_trust import audit
+from workloads.recall.label_trust import judge
 from workloads.recall.vectors import OWN, VectorMemory
 from workloads.recall.vote import VoteRules, select, vote
 
@@ -63,7 +63,7 @@ def run(attack, robust=True):
         elif attack != "left":
             memory.add("c", *poison(attack, keys, labels, at, rng))
         rules = RULES if robust else PLAIN
-        found = audit(memory, CLASSES, rules.beta, np.random.default_rng(seed))
+        found = judge(memory, CLASSES, rules.beta, np.random.default_rng(seed))
         trust = found.by_class if robust else np.ones_like(found.by_class)
         used = select(memory.search_authors(queries, rules.k), trust, rules)
         right = vote(used, trust, rules).argmax(axis=1) == tests
@@ -109,7 +109,7 @@ def test_authors_of_disjoint_classes_believe_one_another():
         labels = np.repeat([number, number + 4], 40)
         keys = centres[labels] + rng.normal(0, 1.4, (80, DIMENSIONS))
         memory.add(name, keys, labels)
-    assert (audit(memory, CLASSES, RULES.beta, rng).authors > 0.95).all()
+    assert (judge(memory, CLASSES, RULES.beta, rng).authors > 0.95).all()
 
 
 def test_a_liar_cannot_take_trust_from_an_honest_author():
@@ -122,7 +122,7 @@ def test_a_liar_cannot_take_trust_from_an_honest_author():
         shares[name] = centres[labels] + rng.normal(0, 1.4, (160, DIMENSIONS))
         memory.add(name, shares[name], labels)
     memory.add("liar", beside(shares["a"], 1, rng), other(labels, rng))
-    found = audit(memory, CLASSES, RULES.beta, rng)
+    found = judge(memory, CLASSES, RULES.beta, rng)
     assert (found.authors[:3] > 0.95).all()
     assert found.authors[3] < 0.1
 
@@ -130,6 +130,6 @@ def test_a_liar_cannot_take_trust_from_an_honest_author():
 def test_nothing_known_is_no_blame():
     memory = VectorMemory(2)
     memory.add("a", np.eye(2), [0, 1])
-    found = audit(memory, 2, 10, np.random.default_rng(0))
+    found = judge(memory, 2, 10, np.random.default_rng(0))
     assert found.authors.tolist() == [1, 1]
     assert found.excess.tolist() == [[0, 0], [0, 0]]

@@ -1,4 +1,4 @@
-"""A memory in parts answers as the whole one, whatever f holders of f + 1 say."""
+"""A memory in pieces answers as the whole one, whatever f holders of f + 1 say."""
 
 import hashlib
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workloads.recall.neighbours import ROW_BITS
-from workloads.recall.sharding import Answer, Part, holders, kept, merge_answers, to_ask
+from workloads.recall.sharding import Answer, BatchRef, holders, kept, merge_answers, to_ask
 from workloads.recall.vectors import VectorMemory
 
 pytest.importorskip("faiss", reason="the extra that brings faiss is not installed")
@@ -26,29 +26,29 @@ class World:
     def __init__(self, seed, copies):
         self.rng = rng = np.random.default_rng(seed)
         self.whole = VectorMemory(DIMENSIONS)
-        self.parts = []
+        self.batches = []
         for author in range(1, AUTHORS + 1):
             first = 0
             for number, size in enumerate(rng.integers(1, 9, 5).tolist()):
                 keys = rng.normal(0, 1, (size, DIMENSIONS)).astype(np.float32)
                 self.whole.add(f"author {author}", keys, rng.integers(0, 5, size))
-                self.parts.append(Part(author, first, size, root(seed, author, number)))
+                self.batches.append(BatchRef(author, first, size, root(seed, author, number)))
                 first += size
         queries = rng.normal(0, 1, (6, DIMENSIONS)).astype(np.float32)
         self.queries = queries / np.sqrt((queries**2).sum(axis=1, keepdims=True))
-        self.asked = to_ask(self.parts, PEERS, copies, OWN)
-        self.asked[OWN] = kept(self.parts, PEERS, copies, OWN)
+        self.asked = to_ask(self.batches, PEERS, copies, OWN)
+        self.asked[OWN] = kept(self.batches, PEERS, copies, OWN)
 
     def honest(self, who):
         """By comparing every entry that the holder keeps."""
         near = self.whole.search_authors(self.queries, 200)
         here = np.zeros(near.ids.shape, bool)
-        for part in self.asked[who]:
-            start = (part.author << ROW_BITS) + part.first
-            here |= (near.ids >= start) & (near.ids < start + part.size)
+        for batch in self.asked[who]:
+            start = (batch.author << ROW_BITS) + batch.first
+            here |= (near.ids >= start) & (near.ids < start + batch.size)
         each = [near.without(~here | (near.authors != a)) for a in range(AUTHORS + 1)]
         lists = [self._nearest(found, a) for a, found in enumerate(each)]
-        roots = frozenset(part.root for part in self.asked[who])
+        roots = frozenset(batch.root for batch in self.asked[who])
         return Answer(
             roots,
             np.concatenate([ids for ids, _ in lists], axis=1),
@@ -166,14 +166,14 @@ def test_who_does_not_answer_in_form_leaves_its_batches_uncovered(how):
 def test_more_than_f_liars_can_hide_but_not_invent():
     world = World(2, 2)
     answers = {who: world.honest(who) for who in world.asked}
-    part = next(p for p in world.parts if OWN not in holders(p.root, PEERS, 2))
-    for who in holders(part.root, PEERS, 2):
+    batch = next(p for p in world.batches if OWN not in holders(p.root, PEERS, 2))
+    for who in holders(batch.root, PEERS, 2):
         answers[who] = world.lie(who, "hides all")
     merged = world.merged(answers, 1)
     found = merged.by_author.ids[merged.by_author.ids >= 0]
     assert world.entries(found)[2].all()
-    start = (part.author << ROW_BITS) + part.first
-    assert not ((found >= start) & (found < start + part.size)).any()
+    start = (batch.author << ROW_BITS) + batch.first
+    assert not ((found >= start) & (found < start + batch.size)).any()
 
 
 def test_a_leaving_peer_moves_only_what_it_kept():
@@ -192,9 +192,9 @@ def test_a_leaving_peer_moves_only_what_it_kept():
 
 def test_every_holder_but_oneself_is_asked_and_nothing_is_asked_twice():
     world = World(3, 3)
-    for part in world.parts:
-        keepers = holders(part.root, PEERS, 3)
-        asked = [who for who in world.asked if part in world.asked[who]]
+    for batch in world.batches:
+        keepers = holders(batch.root, PEERS, 3)
+        asked = [who for who in world.asked if batch in world.asked[who]]
         assert sorted(asked) == ([OWN] if OWN in keepers else sorted(keepers))
     assert holders(root("x"), PEERS[:2], 5) == holders(root("x"), PEERS[:2], 2)
 

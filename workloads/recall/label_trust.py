@@ -13,8 +13,8 @@ from workloads.recall.vote import author_shares
 NEIGHBOURS = 5
 """Of each author, that are looked at beside an example."""
 EXAMPLES_MAX = 256
-"""Of one view."""
-VIEWS_MAX = 8
+"""Of one testimony."""
+WITNESSES_MAX = 8
 """Authors whose entries serve as examples, oneself included."""
 MEAN_GOOD, MEAN_BAD = 0.1, 0.22
 """Mean excess over the classes from which trust in an author falls, and at which it is 0."""
@@ -25,13 +25,13 @@ CLASS_GOOD, CLASS_BAD = 0.15, 0.35
 PRIOR_COUNT = 4.0
 """Examples of a class that the assumption of no excess is worth."""
 RIGHT_MIN = 0.2
-"""A viewer's share of right answers counts as at least so much, as the measure of an excess."""
+"""A witness's share of right answers counts as at least so much, as the measure of an excess."""
 
 Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Audit:
+class Judgement:
     """What is known of s authors; author 0 is oneself and is always believed."""
 
     by_class: Floats
@@ -43,22 +43,22 @@ class Audit:
     """What trust follows from, at least 0. Shape [s, C]."""
 
 
-def audit(memory: VectorMemory, classes: int, beta: float, rng: np.random.Generator) -> Audit:
+def judge(memory: VectorMemory, classes: int, beta: float, rng: np.random.Generator) -> Judgement:
     """Compare what authors say beside entries of others with the labels of these.
 
-    A *view* takes entries of one author as examples, evenly over the classes. Beside an example of
-    class c another author *interrupts* if its nearest entry is at least as near as the viewer's
+    A *testimony* takes entries of one author as examples, evenly over the classes. Beside one of
+    class c another author *interrupts* if its nearest entry is at least as near as the witness's
     nearest other one, and is wrong with the share of its weight that is not of c. With W and N the
-    means over the examples of c of wrong interruptions and of all, and E the viewer's own wrong
+    means over the examples of c of wrong interruptions and of all, and E the witness's own wrong
     share,
 
         excess = max(0, W - N E) / max(1 - E, ``RIGHT_MIN``):
 
-    how often an author talks falsely over the viewer's entries, beyond what these get wrong
+    how often an author talks falsely over the witness's entries, beyond what these get wrong
     themselves. An honest author of other classes seldom interrupts; one of the same errs as often.
 
-    One's own view counts as it is. Others' views count by their lower median, if there are two or
-    more, the author's own left out; views of authors that one's own distrusts do not count. So a
+    One's own testimony counts as it is. Others' count by their lower median, if there are two or
+    more, the author's own left out; those of authors that one's own distrusts do not count. So a
     liar cannot blame an honest author, and a lie about a class that one does not know is seen.
 
     Args:
@@ -67,25 +67,25 @@ def audit(memory: VectorMemory, classes: int, beta: float, rng: np.random.Genera
         beta: How fast weight falls with cosine, as in the vote.
         rng: Draws the examples.
     """
-    own = view(memory, 0, classes, beta, rng)
+    own = testimony(memory, 0, classes, beta, rng)
     excess, known = own.excess * _known(own.counts), _known(own.counts)
     trusted = 1 + np.flatnonzero(_believe(excess, known).authors[1:] >= 0.5)
-    viewers = sorted(rng.permutation(trusted)[: VIEWS_MAX - 1].tolist())
-    views = {viewer: view(memory, viewer, classes, beta, rng) for viewer in viewers}
+    witnesses = sorted(rng.permutation(trusted)[: WITNESSES_MAX - 1].tolist())
+    heard = {witness: testimony(memory, witness, classes, beta, rng) for witness in witnesses}
     for author in range(1, len(excess)):
-        others = [seen for viewer, seen in views.items() if viewer != author]
+        others = [seen for witness, seen in heard.items() if witness != author]
         for class_ in range(classes):
             told = [seen for seen in others if seen.counts[class_]]
             if len(told) >= 2:
                 middle = sorted(seen.excess[author, class_] for seen in told)[(len(told) - 1) // 2]
                 sure = _known(sum(seen.counts[class_] for seen in told))
                 excess[author, class_] = max(excess[author, class_], middle * sure)
-    counts = own.counts + sum(seen.counts for seen in views.values())
+    counts = own.counts + sum(seen.counts for seen in heard.values())
     return _believe(excess, _known(counts))
 
 
 @dataclass(frozen=True)
-class View:
+class Testimony:
     """What entries of one author tell of all."""
 
     excess: Doubles
@@ -94,11 +94,11 @@ class View:
     """Examples of each class. Shape [C]."""
 
 
-def view(
-    memory: VectorMemory, viewer: int, classes: int, beta: float, rng: np.random.Generator
-) -> View:
-    """Excess of every author beside entries of one; see ``audit``."""
-    name = next(name for name, number in memory.authors.items() if number == viewer)
+def testimony(
+    memory: VectorMemory, witness: int, classes: int, beta: float, rng: np.random.Generator
+) -> Testimony:
+    """Excess of every author beside entries of one; see ``judge``."""
+    name = next(name for name, number in memory.authors.items() if number == witness)
     ids = memory.ids(name)
     labels = memory.labels(ids)
     chosen = spread(labels, classes, rng)
@@ -106,22 +106,22 @@ def view(
     counts = np.bincount(labels, minlength=classes).astype(np.float64)
     authors = len(memory.authors)
     if not len(ids):
-        return View(np.zeros((authors, classes)), counts)
+        return Testimony(np.zeros((authors, classes)), counts)
     near = memory.search_authors(memory.keys(ids), NEIGHBOURS, ids, copies=False)
     wrong = wrong_shares(near, labels, classes, beta)
     nearest = near.similarity[:, :, 0]
-    interrupts = (nearest > -np.inf) & (nearest >= nearest[viewer])
+    interrupts = (nearest > -np.inf) & (nearest >= nearest[witness])
 
     def by_class(values: npt.NDArray[np.generic]) -> Doubles:
         """Means over the examples of each class. Shape [s, C]."""
         rows = [np.bincount(labels, weights=row, minlength=classes) for row in values]
         return np.stack(rows) / np.maximum(counts, 1)
 
-    own_wrong = by_class(wrong)[viewer]
+    own_wrong = by_class(wrong)[witness]
     beyond = by_class(wrong * interrupts) - by_class(interrupts) * own_wrong
     excess = np.maximum(beyond, 0) / np.maximum(1 - own_wrong, RIGHT_MIN)
-    excess[viewer] = 0
-    return View(excess, counts)
+    excess[witness] = 0
+    return Testimony(excess, counts)
 
 
 def spread(labels: Labels, classes: int, rng: np.random.Generator) -> Ids:
@@ -159,13 +159,13 @@ def _known(counts: Doubles) -> Doubles:
     return counts / (counts + PRIOR_COUNT)
 
 
-def _believe(excess: Doubles, known: Doubles) -> Audit:
+def _believe(excess: Doubles, known: Doubles) -> Judgement:
     """Trust at an excess; ``known`` weighs the classes in its mean. Shapes [s, C] and [C]."""
     mean, worst = excess.sum(axis=1) / max(known.sum(), 1), excess.max(axis=1)
     authors = np.minimum(_fall(mean, MEAN_GOOD, MEAN_BAD), _fall(worst, WORST_GOOD, WORST_BAD))
     by_class = np.minimum(_fall(excess, CLASS_GOOD, CLASS_BAD), authors[:, None])
     authors[0] = by_class[0] = 1
-    return Audit(by_class, authors, excess.astype(np.float32))
+    return Judgement(by_class, authors, excess.astype(np.float32))
 
 
 def _fall(excess: Doubles, good: float, bad: float) -> Floats:

@@ -1,4 +1,4 @@
-"""A memory in parts: who keeps which, and one answer from those of holders who may lie.
+"""A memory in pieces: who keeps which, and one answer from those of holders who may lie.
 
 Pure: asking is the caller's. Entries come in signed batches, so a holder can prove an entry, and
 nobody can invent one; what a holder can do is leave entries out. If every batch is searched by
@@ -27,7 +27,7 @@ Entries = Callable[[Ids], tuple[Floats, Labels, Mask]]
 
 
 @dataclass(frozen=True, order=True)
-class Part:
+class BatchRef:
     """A batch of one author's entries, as all nodes know it."""
 
     author: int
@@ -58,7 +58,7 @@ class Merged:
 
     by_author: Neighbours
     """As ``VectorMemory.search_authors`` gives it. Shape [s, q, k]."""
-    uncovered: tuple[Part, ...]
+    uncovered: tuple[BatchRef, ...]
     """Batches that too few holders searched: entries of them may be missing."""
     false: Mapping[str, int]
     """Claims of each holder that are not so, or 1 for a wrong shape: only liars make any."""
@@ -86,28 +86,30 @@ def holders(root: bytes, peers: Iterable[str], copies: int) -> list[str]:
     return sorted(peers, key=lambda peer: (height(peer), peer), reverse=True)[:copies]
 
 
-def kept(parts: Iterable[Part], peers: Sequence[str], copies: int, peer: str) -> list[Part]:
+def kept(
+    batches: Iterable[BatchRef], peers: Sequence[str], copies: int, peer: str
+) -> list[BatchRef]:
     """The batches that one peer keeps."""
-    return [part for part in parts if peer in holders(part.root, peers, copies)]
+    return [batch for batch in batches if peer in holders(batch.root, peers, copies)]
 
 
 def to_ask(
-    parts: Iterable[Part], peers: Sequence[str], copies: int, own: str
-) -> dict[str, list[Part]]:
+    batches: Iterable[BatchRef], peers: Sequence[str], copies: int, own: str
+) -> dict[str, list[BatchRef]]:
     """Whom to ask about which batches: all holders of those that one does not keep oneself."""
-    asked: dict[str, list[Part]] = {}
-    for part in parts:
-        keepers = holders(part.root, peers, copies)
+    asked: dict[str, list[BatchRef]] = {}
+    for batch in batches:
+        keepers = holders(batch.root, peers, copies)
         if own not in keepers:
             for peer in keepers:
-                asked.setdefault(peer, []).append(part)
+                asked.setdefault(peer, []).append(batch)
     return asked
 
 
 def merge_answers(
     queries: Floats,
     k: int,
-    asked: Mapping[str, Sequence[Part]],
+    asked: Mapping[str, Sequence[BatchRef]],
     answers: Mapping[str, Answer],
     entries: Entries,
     *,
@@ -126,8 +128,8 @@ def merge_answers(
         liars: How many holders of one batch may lie, f.
         own: The holder that is believed: its word alone covers a batch.
     """
-    parts = sorted({part for some in asked.values() for part in some})
-    authors = 1 + max((part.author for part in parts), default=0)
+    batches = sorted({batch for some in asked.values() for batch in some})
+    authors = 1 + max((batch.author for batch in batches), default=0)
     sound = {
         who: answers[who]
         for who in sorted(asked)
@@ -138,10 +140,10 @@ def merge_answers(
     facts = _Facts(queries, known, *entries(known))
     searched = {}
     for who, answer in sound.items():
-        meant = {part for part in asked[who] if part.root in answer.searched}
-        searched[who] = np.array([part in meant for part in parts], bool)
+        meant = {batch for batch in asked[who] if batch.root in answer.searched}
+        searched[who] = np.array([batch in meant for batch in batches], bool)
     right = {
-        who: facts.agree(answer) & _among(answer.ids, parts, searched[who])
+        who: facts.agree(answer) & _among(answer.ids, batches, searched[who])
         for who, answer in sound.items()
     }
     lists = {who: np.where(right[who], sound[who].ids, -1) for who in sound}
@@ -150,12 +152,12 @@ def merge_answers(
     missed = {}
     for who, answer in sound.items():
         false[who] = int(((answer.ids >= 0) & ~right[who]).sum())
-        expected = _among(by_author.ids, parts, searched[who])
+        expected = _among(by_author.ids, batches, searched[who])
         listed = (by_author.ids[..., None] == lists[who][:, None, :]).any(axis=-1)
         missed[who] = int((expected & ~listed).sum())
-    votes = np.sum([*searched.values(), np.zeros(len(parts), bool)], axis=0, dtype=int)
-    covered = (votes > liars) | searched.get(own, np.zeros(len(parts), bool))
-    uncovered = tuple(part for part, is_ in zip(parts, covered, strict=True) if not is_)
+    votes = np.sum([*searched.values(), np.zeros(len(batches), bool)], axis=0, dtype=int)
+    covered = (votes > liars) | searched.get(own, np.zeros(len(batches), bool))
+    uncovered = tuple(batch for batch, is_ in zip(batches, covered, strict=True) if not is_)
     return Merged(by_author, uncovered, false, missed)
 
 
@@ -217,12 +219,12 @@ def _well_formed(answer: Answer, queries: int, width_max: int) -> bool:
     )
 
 
-def _among(ids: Ids, parts: Sequence[Part], chosen: Mask) -> Mask:
-    """Which entries are in one of the chosen batches, in the order of ``parts``. Shape as ids."""
-    if not parts:
+def _among(ids: Ids, batches: Sequence[BatchRef], chosen: Mask) -> Mask:
+    """Which entries are in one of the chosen batches, in the order of ``batches``. Shape as ids."""
+    if not batches:
         return np.zeros(ids.shape, bool)
-    starts = np.array([(part.author << ROW_BITS) + part.first for part in parts], np.int64)
-    sizes = np.array([part.size for part in parts], np.int64)
+    starts = np.array([(batch.author << ROW_BITS) + batch.first for batch in batches], np.int64)
+    sizes = np.array([batch.size for batch in batches], np.int64)
     at = np.maximum(np.searchsorted(starts, ids, side="right") - 1, 0)
     inside: Mask = (ids >= starts[at]) & (ids < starts[at] + sizes[at])
     return inside & chosen[at]
