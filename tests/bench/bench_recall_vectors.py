@@ -107,15 +107,15 @@ def measure(memory, queries, truth, singles):
     }
 
 
-def grow(kind, chunks, queries, sizes, write, data, settings):
+def grow(kind, chunks, queries, sizes, write, data, settings, authors):
     memory, truth = (
         VectorMemory(queries.shape[1], settings, author_entries_max=1 << 21),
         Truth(queries),
     )
     cpu_s, start_size, slowest_s = 0.0, 0, 0.0
-    for keys in chunks:
+    for number, keys in enumerate(chunks):
         labels, start = np.zeros(len(keys), int), process_time()
-        ids = memory.add("author", keys, labels)
+        ids = memory.add(f"author {number % authors}", keys, labels)
         taken_s = process_time() - start
         cpu_s, slowest_s = cpu_s + taken_s, max(slowest_s, taken_s)
         truth.add(keys, ids)
@@ -125,7 +125,7 @@ def grow(kind, chunks, queries, sizes, write, data, settings):
         if size not in sizes:
             continue
         common = {
-            "kind": kind, "data": data, "entries": size, "dimensions": queries.shape[1],
+            "kind": kind, "data": data, "entries": size, "authors": authors, "dimensions": queries.shape[1],
             "build": {"links": settings.links, "breadth_add": settings.breadth_add}
             if kind == "graph" else {"code_bytes": settings.code_bytes} if kind == "codes" else {},
             "bytes": memory.bytes, "bytes_an_entry": round(memory.bytes / size, 1),
@@ -133,12 +133,14 @@ def grow(kind, chunks, queries, sizes, write, data, settings):
             "added_a_cpu_second": round((size - start_size) / cpu_s, 1),
             "slowest_chunk_cpu_s": round(slowest_s, 2),
         }  # fmt: skip
-        index = memory._shelves[1].index
+        indexes = [shelf.index for shelf in memory._shelves[1:]]
         for tried in TRIED[kind]:
-            index._settings = replace(settings, **tried)
+            for index in indexes:
+                index._settings = replace(settings, **tried)
             singles = 40 if kind == "flat" and size > 200_000 else 256
             write({**common, "search": tried, **measure(memory, queries, truth, singles)})
-        index._settings = settings
+        for index in indexes:
+            index._settings = settings
         cpu_s, start_size, slowest_s = 0.0, size, 0.0
 
 
@@ -151,6 +153,7 @@ def main():
     parser.add_argument("--links", type=int, default=16)
     parser.add_argument("--breadth-add", type=int, default=80)
     parser.add_argument("--code-bytes", type=int, default=160)
+    parser.add_argument("--authors", type=int, default=1, help="who add chunks in turn")
     parser.add_argument("--real", action="store_true", help="real features only, up to 10^4")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
@@ -169,7 +172,16 @@ def main():
     if options.real:
         size = min(10_000, (len(features) - QUERIES) // CHUNK * CHUNK)
         chunks = (features[s : s + CHUNK] for s in range(0, size, CHUNK))
-        grow(options.kind, chunks, features[-QUERIES:], {size}, write, "real", settings)
+        grow(
+            options.kind,
+            chunks,
+            features[-QUERIES:],
+            {size},
+            write,
+            "real",
+            settings,
+            options.authors,
+        )
         return
     model = Model(features)
     chunks = (model.chunk(n, CHUNK) for n in range(1, max(options.sizes) // CHUNK + 1))
