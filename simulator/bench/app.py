@@ -10,8 +10,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
-    help="Measure what a workload learns, and how fast."
-    "\n\nExample: artel bench nait --games 8 --seeds 2 --protocol standard",
+    help="Measure what a workload learns, and how fast the rules are."
+    "\n\nExample: artel bench aggregate --n 16 --f 3 --d 1000000",
 )
 
 
@@ -57,3 +57,26 @@ def nait(
 
     folder = out or Path("out/bench") / f"nait-{protocol}"
     raise typer.Exit(bench_nait(games, seeds, protocol, steps, jobs, set_ or [], folder, json))
+
+
+@app.command()
+def aggregate(
+    n: Annotated[int, typer.Option(min=1, max=64, help="Rows.")] = 16,
+    f: Annotated[int | None, typer.Option(min=0, max=31, help="Liars [(n - 1) / 4].")] = None,
+    d: Annotated[int, typer.Option(min=1, max=10**8, help="Coordinates.")] = 10**6,
+    rules: Annotated[str, typer.Option(metavar="NAME,...", help="Some of the cases [all].")] = "",
+    threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of every library.")] = 1,
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Runs; the best counts.")] = 5,
+    limit_s: Annotated[float, typer.Option(min=1, help="Stop a library after so long.")] = 120.0,
+    alone: Annotated[bool, typer.Option("--alone", help="Without other libraries.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Time, memory and agreement of the aggregation rules, beside ByzFL and ByzPy in one run.
+
+    Example: artel bench aggregate --n 16 --f 3 --d 1000000 --rules "caf,nnm | trimmed_mean"
+    """
+    from simulator.bench.aggregate import Sizes, bench_aggregate
+
+    liars = (n - 1) // 4 if f is None else f
+    sizes = Sizes(n, liars, d, threads, repeats, limit_s)
+    raise typer.Exit(bench_aggregate(sizes, rules, alone, json))
