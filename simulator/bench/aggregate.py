@@ -88,7 +88,9 @@ def _compare(sizes: Sizes, name: str, libraries: Sequence[str], folder: Path) ->
     return {"rule": name, "libraries": results} | _verdict(name, results, vectors)
 
 
-def _verdict(name: str, results: Mapping[str, Result], vectors: Mapping[str, Any]) -> dict[str, Any]:
+def _verdict(
+    name: str, results: Mapping[str, Result], vectors: Mapping[str, Any]
+) -> dict[str, Any]:
     """How much faster Artel is than the faster of ByzFL's two paths, and the agreement."""
     ours = results["artel"]
     found: dict[str, Any] = {}

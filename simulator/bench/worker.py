@@ -70,7 +70,8 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     if job["keep"]:
         np.save(job["keep"], out)
     del out
-    wall, cpu = [], []
+    wall: list[float] = []
+    cpu: list[float] = []
     while len(wall) < job["repeats"] and sum(wall) < job["limit_s"] / 2:
         at, used = time.perf_counter(), time.process_time()
         call(rows)

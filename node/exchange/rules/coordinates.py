@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from node.exchange.buffers import scratch
 from node.exchange.rules.base import Mixture
 from node.exchange.rules.combine import SMALLEST, clamp, combine_into
 from node.exchange.rules.network import CHUNK, sorted_chunks
@@ -97,10 +98,10 @@ def sign_vote(rows: Vectors, f: int) -> FloatVector:
     """
     del f
     votes = np.zeros(len(rows[0]), np.float32)
-    scratch = np.empty(min(CHUNK, len(votes)), np.float32)
+    line = scratch((min(CHUNK, len(votes)),), np.float32)
     for start in range(0, len(votes), CHUNK):
         acc = votes[start : start + CHUNK]
-        sign = scratch[: len(acc)]
+        sign = line[: len(acc)]
         for row in rows:
             np.sign(row[start : start + CHUNK], out=sign)
             np.add(acc, sign, out=acc)
@@ -121,7 +122,7 @@ def combine_mixed(
     weights[weights < SMALLEST] = 0.0
     distinct, which = np.unique(weights, axis=0, return_inverse=True)
     out = np.empty(len(rows[0]), np.float32)
-    mixed = np.empty((len(distinct), min(CHUNK, len(out))), np.float32)
+    mixed = scratch((len(distinct), min(CHUNK, len(out))), np.float32)
     for start in range(0, len(out), CHUNK):
         at = slice(start, min(start + CHUNK, len(out)))
         made = list(mixed[:, : at.stop - start])
@@ -162,7 +163,7 @@ def _around(rows: Vectors, keep: int, trim: int | None) -> FloatVector:
     m = len(rows)
     total = np.empty(len(rows[0]), np.float32)
     width = min(CHUNK, len(total))
-    buffers = np.empty((3, width), np.float32)
+    buffers = scratch((3, width), np.float32)
     farther = np.empty(width, np.bool_)
     for at, ordered in sorted_chunks(rows, 0, m):
         size = at.stop - at.start

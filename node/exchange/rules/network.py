@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from node.exchange.buffers import scratch
 from node.ports import FloatVector
 
 CHUNK = 8 * 1024
@@ -26,11 +27,11 @@ def sorted_chunks(
     """
     m, d = len(rows), len(rows[0])
     steps = comparators(m, first, stop)
-    scratch = np.empty((m + 1, min(CHUNK, d)), np.float32)
+    lines: npt.NDArray[np.float32] = scratch((m + 1, min(CHUNK, d)), np.float32)
     for start in range(0, d, CHUNK):
         at = slice(start, min(start + CHUNK, d))
-        wires = list(scratch[:m, : at.stop - start])
-        spare: npt.NDArray[np.float32] = scratch[m, : at.stop - start]
+        wires = list(lines[:m, : at.stop - start])
+        spare: npt.NDArray[np.float32] = lines[m, : at.stop - start]
         for wire, row in zip(wires, rows, strict=True):
             np.copyto(wire, row[at])
         for i, j, low, high in steps:
