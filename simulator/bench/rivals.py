@@ -7,7 +7,6 @@ the modules of its rules are loaded, under their own names.
 import importlib
 import importlib.util
 import sys
-import types
 from collections.abc import Callable
 from typing import Any
 
@@ -40,9 +39,7 @@ def byzfl() -> tuple[Any, Any]:
     if spec is None or not spec.submodule_search_locations:
         raise ImportError(INSTALL)
     if "byzfl" not in sys.modules:
-        package = types.ModuleType("byzfl")
-        package.__path__ = list(spec.submodule_search_locations)
-        sys.modules["byzfl"] = package
+        sys.modules["byzfl"] = importlib.util.module_from_spec(spec)  # without running it
     return (
         importlib.import_module("byzfl.aggregators.aggregators"),
         importlib.import_module("byzfl.aggregators.preaggregators"),
