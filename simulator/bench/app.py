@@ -80,3 +80,34 @@ def aggregate(
     liars = (n - 1) // 4 if f is None else f
     sizes = Sizes(n, liars, d, threads, repeats, limit_s)
     raise typer.Exit(bench_aggregate(sizes, rules, alone, json))
+
+
+@app.command()
+def robustness(
+    task: Annotated[Literal["quadratic", "fashion"], typer.Option(help="What is trained.")] = (
+        "quadratic"
+    ),
+    honest: Annotated[int, typer.Option(min=1, max=64, help="Honest workers.")] = 10,
+    f: Annotated[int, typer.Option(min=0, max=31, help="Liars beside them.")] = 3,
+    gamma: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of data dealt evenly; 1: all alike.")
+    ] = 0.66,
+    steps: Annotated[int, typer.Option(min=10, max=10**6, help="Steps.")] = 400,
+    lr: Annotated[float, typer.Option(min=1e-6, max=10.0, help="Step size.")] = 0.1,
+    codec: Annotated[str, typer.Option(metavar="none|int8|...", help="Of updates.")] = "none",
+    rules: Annotated[str, typer.Option(metavar="RULE,...", help="Some rules or chains.")] = "",
+    attacks: Annotated[str, typer.Option(metavar="NAME,...", help="Some attacks [all].")] = "",
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Runs of each cell.")] = 1,
+    data: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where Fashion-MNIST's *-ubyte.gz files are.")
+    ] = Path("/usr/share/datasets/fashion-mnist"),
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Train under every attack with every rule: what is left, and how far liars moved each step.
+
+    Example: artel bench robustness --task fashion --f 3 --gamma 0.33 --rules "caf,nnm | caf"
+    """
+    from simulator.bench.robustness import Setting, bench_robustness
+
+    setting = Setting(task, honest, f, gamma, steps, lr, codec, seeds, str(data))
+    raise typer.Exit(bench_robustness(setting, rules, attacks, json))
