@@ -126,9 +126,7 @@ def _estimate_alone(squares: Floats, values: Floats, kernel: Kernel) -> Estimate
     return Estimates(value, distance, value[None], distances[None, :, 0])
 
 
-def _weigh(
-    distances: Floats, used: Mask, values: Floats, kernel: Kernel
-) -> tuple[Floats, Floats]:
+def _weigh(distances: Floats, used: Mask, values: Floats, kernel: Kernel) -> tuple[Floats, Floats]:
     """Weights and values of the entries used, 0 elsewhere. Shapes [s, g, n]."""
     least = np.where(used, distances, np.float32(np.inf)).min(axis=(0, 2))[:, None]
     with np.errstate(invalid="ignore"):
