@@ -17,9 +17,7 @@ from node.exchange.feedback import compensate, residual_after
 from node.exchange.gram import IntegerRow, assemble_gram, integer_gram, quantise_row
 from node.exchange.partition import part_slices
 from node.exchange.reduction import Resolution, pack_gram, unpack_gram
-from node.exchange.rules import combine_weighted, rule
-from node.exchange.rules.base import Mixture
-from node.exchange.rules.chain import mean_weights
+from node.exchange.rules import Mixture, combine_weighted, mean_weights, rule
 from node.jobs.manifest import JobManifest
 from node.ledger.electorate import Electorate
 from node.merkle import digest, leaf
@@ -263,10 +261,8 @@ def weights_of(
     Where a rule orders coordinates of combinations, the share is that in the combinations.
     """
     mixture = mixture_of(g, resolution, rule_name, commitments)
-    if mixture is None:
-        m = len(resolution.contributors)
-        return (1.0 / m,) * m
-    return tuple(mean_weights(mixture).tolist())
+    m = len(resolution.contributors)
+    return (1.0 / m,) * m if mixture is None else tuple(mean_weights(mixture).tolist())
 
 
 def reduce_parts(
