@@ -18,6 +18,7 @@ from node.exchange.effects import (
     Apply,
     Blame,
     Certified,
+    Convicted,
     Effect,
     Fetch,
     KeepResults,
@@ -39,6 +40,7 @@ from node.wire.convert import decode_round, encode_commitment, encode_round
 from node.wire.messages import (
     Certificate,
     Commitment,
+    Evidence,
     FetchReply,
     PartCommitment,
     PartScreen,
@@ -64,6 +66,7 @@ class Host:
     slots: dict[str, Signed] = field(default_factory=dict)
     lock: PrepareCertificate | None = None
     results: dict[Digest, tuple[int, bytes]] = field(default_factory=dict)
+    evidence: dict[int, Evidence] = field(default_factory=dict)
     machine: RoundMachine | None = None
     timers: list[str] = field(default_factory=list)
 
@@ -116,6 +119,8 @@ class MachineWorld:
         self.mail: list[tuple[Host, int, bytes]] = []
         self.decided: dict[int, set[Digest]] = {}
         self.blamed: set[int] = set()
+        self.convicted: dict[int, set[int]] = {}
+        """Elector -> whom its honest hosts hold evidence against."""
         self.certificate: Certificate | None = None
         self.silenced: set[int] = set()
         """Electors that no longer hear or are heard."""
@@ -136,7 +141,9 @@ class MachineWorld:
         context = self._context(host)
         signer = KeyedSigner(self.electorate.keys[host.elector][0])
         results = [(part, root, data) for root, (part, data) in host.results.items()]
-        host.machine = self.make(context, signer, verify, dict(host.slots), host.lock, results)
+        host.machine = self.make(
+            context, signer, verify, dict(host.slots), host.lock, results, host.evidence
+        )
         host.timers = []
         self._carry_out(host, host.machine.start())
         part = PartCommitment(digest("leaf", bytes([host.elector, host.twin])), 1, 0)
@@ -261,6 +268,10 @@ class MachineWorld:
                 host.timers.append(effect.name)
             elif isinstance(effect, KeepResults):
                 host.results |= {root: machine.core.results[root] for root in effect.roots}
+            elif isinstance(effect, Convicted):
+                host.evidence[effect.elector] = effect.evidence
+                if host.elector not in self.liars:
+                    self.convicted.setdefault(host.elector, set()).add(effect.elector)
             elif isinstance(effect, Blame):
                 self.blamed.add(effect.elector)
                 if effect.elector not in self.liars:
