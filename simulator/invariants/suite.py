@@ -63,7 +63,7 @@ class Invariants(Watcher):
     def bans(self) -> Mapping[str, str]:
         """Node -> since which decision it is banned."""
         facts = self._facts
-        names = {node.signer.public_key: node.name for node in facts.electors}
+        names = {node.signer.public_key: node.name for node in facts.founders.electors}
         certified = (facts.decisions[id_] for id_ in facts.chain.values() if id_ in facts.decisions)
         return {
             names.get(key, key.hex()): f"by the decision of round {decision.round}"

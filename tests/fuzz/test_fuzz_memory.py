@@ -15,9 +15,9 @@ from google.protobuf.descriptor import FieldDescriptor as Field
 from google.protobuf.message import Message
 
 from node.errors import PeerError, Unavailable
+from node.ledger.forks import check_fork
 from node.memory.batch import check_batch, entries_of
 from node.memory.chain import Chain
-from node.ledger.forks import check_fork
 from node.memory.intake import Intake, Step
 from node.memory.memory_set import MemorySet
 from node.memory.peers import METHOD as MEMORY_METHOD

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from node.errors import BadSignature, ConfigError, Malformed, PeerError, TooLarge
 from node.identity import Identity, public_key_of, verify
+from node.ledger.forks import check_fork, contradict
 from node.memory.batch import (
     ContentError,
     Entries,
@@ -19,7 +20,6 @@ from node.memory.batch import (
     make_batch,
 )
 from node.memory.config import MemorySpec
-from node.ledger.forks import check_fork, contradict
 from node.merkle import digest
 from node.types import Digest, JobId
 from node.wire import memory_pb2 as pb

@@ -13,9 +13,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from node.ledger.forks import check_fork, contradict
 from node.ledger.frontier import memory_root
 from node.memory.config import MemoryPace, MemorySpec
-from node.ledger.forks import check_fork, contradict
 from node.memory.intake import Intake, Step
 from node.memory.memory_set import MemorySet
 from node.memory.planning import PeerState, Planner
