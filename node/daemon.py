@@ -30,12 +30,13 @@ from node.jobs.runner import JobRunner
 from node.jobs.scope import Scope
 from node.jobs.service import JobService
 from node.jobs.show import job_status, warnings_of
+from node.ledger.evidence import describe
 from node.membership.service import MembershipConfig, MembershipService
 from node.memory.methods import MemoryMethods
 from node.observe.status import JobStatus, NodeStatus, PeerStatus
 from node.ports import Behaviour, Ports
 from node.types import JobId, PeerId
-from node.wire.messages import Evidence
+from node.wire.convert import encode_evidence
 
 
 class Log(Protocol):
@@ -248,9 +249,20 @@ class Daemon:
         self._membership.view.ban(peer, why)
         self._log.warning("convicted", peer=peer, reason=why)
 
-    def evidence(self) -> Sequence[Evidence]:
-        """All evidence that is held, by peer id."""
-        return [evidence for _, evidence in sorted(self._proofs.held.items())]
+    def convicted(self) -> Mapping[PeerId, str]:
+        """Peer -> what the evidence against it shows, in words."""
+        return {peer: describe(evidence) for peer, evidence in self._proofs.held.items()}
+
+    def evidence(self, peer: str) -> bytes:
+        """The encoded evidence against a peer.
+
+        Raises:
+            ConfigError: none is held.
+        """
+        evidence = self._proofs.held.get(PeerId(peer))
+        if evidence is None:
+            raise ConfigError(f"no evidence against {peer} is held here; see `artel evidence list`")
+        return encode_evidence(evidence)
 
     def _why_banned(self, peer: PeerId) -> str:
         """Why a peer is banned, in words; empty: it is not."""

@@ -18,6 +18,7 @@ from node.control.address import MESSAGE_BYTES_MAX, REPLY_BYTES_MAX, SocketAddre
 from node.control.convert import job_to_wire, node_to_wire, peer_to_wire
 from node.errors import ArtelError, ConfigError, Unavailable
 from node.observe.status import JobStatus, NodeStatus
+from node.types import PeerId
 from node.wire import control_pb2 as pb
 from node.wire import control_pb2_grpc as pb_grpc
 
@@ -49,6 +50,14 @@ class Controlled(Protocol):
 
     def show_job(self, job_id_hex: str) -> tuple[JobStatus, str]:
         """One job and its canonical manifest."""
+        ...
+
+    def convicted(self) -> Mapping[PeerId, str]:
+        """Peer -> what the evidence against it shows."""
+        ...
+
+    def evidence(self, peer: str) -> bytes:
+        """The encoded evidence against a peer."""
         ...
 
 
@@ -156,6 +165,20 @@ class _Control:
     async def StopJob(self, request: pb.StopJobRequest, context: Context) -> pb.StopJobReply:
         await _guard(context, self._daemon.stop_job(request.job))
         return pb.StopJobReply()
+
+    async def ListEvidence(
+        self, request: pb.ListEvidenceRequest, context: Context
+    ) -> pb.ListEvidenceReply:
+        return await _answer(
+            context, lambda: pb.ListEvidenceReply(convicted=dict(self._daemon.convicted()))
+        )
+
+    async def GetEvidence(
+        self, request: pb.GetEvidenceRequest, context: Context
+    ) -> pb.GetEvidenceReply:
+        return await _answer(
+            context, lambda: pb.GetEvidenceReply(evidence=self._daemon.evidence(request.peer))
+        )
 
 
 async def _answer(context: Context, reply: Callable[[], Reply]) -> Reply:

@@ -102,10 +102,29 @@ class ListEvidenceRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ListEvidenceReply(_message.Message):
+    __slots__ = ("convicted",)
+    class ConvictedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    CONVICTED_FIELD_NUMBER: _ClassVar[int]
+    convicted: _containers.ScalarMap[str, str]
+    def __init__(self, convicted: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class GetEvidenceRequest(_message.Message):
+    __slots__ = ("peer",)
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    peer: str
+    def __init__(self, peer: _Optional[str] = ...) -> None: ...
+
+class GetEvidenceReply(_message.Message):
     __slots__ = ("evidence",)
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
-    evidence: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, evidence: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    evidence: bytes
+    def __init__(self, evidence: _Optional[bytes] = ...) -> None: ...
 
 class JobStatus(_message.Message):
     __slots__ = ("job", "name", "workload", "state", "reason", "round", "rounds", "phase", "view", "leader", "electors", "faulty_max", "loss", "metrics", "metrics_round", "used", "refused", "refusals", "skips", "bytes_up", "bytes_down", "calls", "round_seconds", "params", "state_root", "artifacts", "weights", "bans")

@@ -103,6 +103,7 @@ class Facts:
 
         While the decision before a round is not certified, those of the round before stand for it.
         """
+        round_ = max(1, round_)  # a liar's message may name any
         known = min(round_, max(self._rolls))
         for r in range(known + 1, round_ + 1):
             id_ = self.chain.get(r - 1)
