@@ -249,7 +249,7 @@ class Daemon:
         self._membership.view.ban(peer, why)
         self._log.warning("convicted", peer=peer, reason=why)
 
-    def convicted(self) -> Mapping[PeerId, str]:
+    def convicted(self) -> Mapping[str, str]:
         """Peer -> what the evidence against it shows, in words."""
         return {peer: describe(evidence) for peer, evidence in self._proofs.held.items()}
 

@@ -58,7 +58,7 @@ def evidence_verify(
     file: Annotated[Path, typer.Argument(help="Evidence, as `export` wrote it.")],
     json: JsonOption = False,
 ) -> None:
-    """Check evidence by itself, without a node: exit code 0 if it proves that its peer lied, else 1.
+    """Check evidence without a node: exit code 0 if it proves that its peer lied, else 1.
 
     Example: artel evidence verify liar.evidence
     """

@@ -18,7 +18,6 @@ from node.control.address import MESSAGE_BYTES_MAX, REPLY_BYTES_MAX, SocketAddre
 from node.control.convert import job_to_wire, node_to_wire, peer_to_wire
 from node.errors import ArtelError, ConfigError, Unavailable
 from node.observe.status import JobStatus, NodeStatus
-from node.types import PeerId
 from node.wire import control_pb2 as pb
 from node.wire import control_pb2_grpc as pb_grpc
 
@@ -52,7 +51,7 @@ class Controlled(Protocol):
         """One job and its canonical manifest."""
         ...
 
-    def convicted(self) -> Mapping[PeerId, str]:
+    def convicted(self) -> Mapping[str, str]:
         """Peer -> what the evidence against it shows."""
         ...
 
