@@ -32,7 +32,7 @@ from simulator.attacks.reducers import (
     wrong_weights,
 )
 from simulator.attacks.shelves import false_shelf
-from simulator.attacks.signatures import equivocate, replay
+from simulator.attacks.signatures import double_propose, double_vote, equivocate, replay
 from simulator.attacks.values import (
     below_tolerance,
     denormal,
@@ -57,6 +57,8 @@ __all__ = [
     "censor",
     "collude",
     "denormal",
+    "double_propose",
+    "double_vote",
     "drift",
     "drop_contributor",
     "eclipse",
@@ -115,9 +117,9 @@ _REDUCER: tuple[type[Attack], ...] = (
     collude,
 )  # fmt: skip
 _PROTOCOL: tuple[type[Attack], ...] = (
-    equivocate, bad_signatures, replay, inflate_steps, inflate_weight, withhold, withhold_some,
-    unfair_leader, skip_leader, censor, false_shelf, sybil, eclipse, flood, slow_loris, oversized,
-    malformed, silent,
+    equivocate, double_vote, double_propose, bad_signatures, replay, inflate_steps,
+    inflate_weight, withhold, withhold_some, unfair_leader, skip_leader, censor, false_shelf,
+    sybil, eclipse, flood, slow_loris, oversized, malformed, silent,
 )  # fmt: skip
 
 ATTACKS: Mapping[str, type[Attack]] = MappingProxyType(
