@@ -16,7 +16,7 @@ from node.wire.convert import decode_evidence, encode_evidence
 from node.wire.messages import Evidence
 
 PREFIX = "evidence/"
-HELD_MAX = 4096
+HELD_MAX = 1024
 """Keys of which evidence is kept; they were electors of jobs here, so there are far fewer."""
 
 
