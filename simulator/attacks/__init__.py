@@ -32,7 +32,13 @@ from simulator.attacks.reducers import (
     wrong_weights,
 )
 from simulator.attacks.shelves import false_shelf
-from simulator.attacks.signatures import double_propose, double_vote, equivocate, replay
+from simulator.attacks.signatures import (
+    double_propose,
+    double_vote,
+    equivocate,
+    frame,
+    replay,
+)
 from simulator.attacks.values import (
     below_tolerance,
     denormal,
@@ -66,6 +72,7 @@ __all__ = [
     "false_shelf",
     "flood",
     "flood_memory",
+    "frame",
     "free_ride_copy",
     "free_ride_noise",
     "free_ride_stale",
@@ -117,7 +124,7 @@ _REDUCER: tuple[type[Attack], ...] = (
     collude,
 )  # fmt: skip
 _PROTOCOL: tuple[type[Attack], ...] = (
-    equivocate, double_vote, double_propose, bad_signatures, replay, inflate_steps,
+    equivocate, double_vote, double_propose, frame, bad_signatures, replay, inflate_steps,
     inflate_weight, withhold, withhold_some, unfair_leader, skip_leader, censor, false_shelf,
     sybil, eclipse, flood, slow_loris, oversized, malformed, silent,
 )  # fmt: skip

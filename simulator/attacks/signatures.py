@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from node.errors import PeerError, Unavailable
+from node.identity import public_key_of
 from node.jobs.courier import ACK_BYTES_MAX, ROUND_METHOD
 from node.ports import Handler, Ports, Sign, Transport
 from node.types import Digest, PeerId
@@ -25,11 +26,12 @@ from node.wire.convert import (
     encode_plan,
     encode_proposal,
     encode_results,
+    encode_round,
     encode_screens,
     encode_vote,
 )
 from node.wire.convert_ledger import decode_decision, encode_decision
-from node.wire.messages import Signed
+from node.wire.messages import Contradiction, Signed, Vote
 from simulator.attacks.base import Attack
 from simulator.attacks.shells import TransportShell
 
@@ -142,6 +144,28 @@ class double_propose(_Doubling):
     """As a leader it proposes two decisions in one view to everybody, the true one first."""
 
     kinds = ("propose",)
+
+
+class frame(_Doubling):
+    """Shows forged evidence: two votes in the name of an honest elector that never signed them."""
+
+    kinds = ("commit",)
+
+    def other(self, request: bytes) -> bytes | None:
+        """The accusation."""
+        envelope = decode_round(request)
+        body = envelope.body
+        if not (isinstance(body, Signed) and body.kind in self.kinds):
+            return None
+        friends = set(self.accomplices)
+        victim = next((p for e, p in enumerate(self.electors) if e not in friends), self.own)
+        key = public_key_of(victim)
+        first, second = (
+            # Signed, but by us: all that is missing is the victim's own signature.
+            replace(self.signed(body, encode_vote(Vote(0, Digest(word * 32))), "vote"), signer=key)
+            for word in (b"a", b"b")
+        )
+        return encode_round(replace(envelope, body=Contradiction(first, second)))
 
 
 class _Stammer(TransportShell):

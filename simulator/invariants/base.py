@@ -145,6 +145,8 @@ class Heard:
     """What the sender signed itself."""
     lock: PrepareCertificate | None = None
     certificate: Certificate | None = None
+    accused: PeerId | None = None
+    """Whom the evidence in it speaks of."""
 
 
 @dataclass(frozen=True)
