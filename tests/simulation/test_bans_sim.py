@@ -53,18 +53,20 @@ def test_a_second_proposal_bans_in_the_round_after_its_leader_at_the_latest() ->
     assert list(outcome.bans) == ["node-3"]
 
 
-CRASHES = [
+FAULTS = [
     FaultSection(kind="crash", nodes="all", round=1, phase="vote", for_s=1.0),
     FaultSection(kind="crash", nodes="all", round=2, phase="commit", at_once=True, for_s=1.0),
     FaultSection(kind="crash", nodes="leader", round=1, phase="list", for_s=2.0),
+    FaultSection(kind="partition", nodes=(0,), round=1, phase="commit", for_s=3.0),
+    FaultSection(kind="late", nodes=(0,), for_s=4.0),
 ]
 
 
 @pytest.mark.sim
-@pytest.mark.parametrize("crash", CRASHES, ids=["voting", "all at once", "leader"])
-def test_crashes_and_restarts_ban_liars_and_nobody_else(crash: FaultSection) -> None:
+@pytest.mark.parametrize("fault", FAULTS, ids=["voting", "all at once", "leader", "apart", "late"])
+def test_faults_and_restarts_ban_liars_and_nobody_else(fault: FaultSection) -> None:
     for seed in (1, 2, 3):
-        outcome = run_scenario(lying(7, "equivocate", crash), seed)
+        outcome = run_scenario(lying(7, "equivocate", fault), seed)
         assert outcome.violations == []
         assert outcome.bans.keys() == {"node-5", "node-6"}
 

@@ -10,6 +10,8 @@ from node.exchange.effects import Blame, Convicted, Effect, Send
 from node.exchange.round import RoundMachine
 from node.identity import peer_id_of
 from node.jobs.mailbox import Mailbox
+from node.jobs.manifest import parse_manifest
+from node.jobs.work import geometry
 from node.ledger.chain import Head, check_parent, extend, genesis, genesis_id
 from node.ledger.electorate import Electorate
 from node.ledger.evidence import contradiction
@@ -304,6 +306,20 @@ def test_bans_that_do_not_rise_are_no_decision() -> None:
     for bans in ((second, first), (first, first)):
         with pytest.raises(Malformed, match="rise"):
             decode_decision(encode_decision(child(head, bans=bans)))
+
+
+def test_the_rules_of_a_round_follow_its_electorate_and_the_cut_does_not() -> None:
+    text = '[job]\nname = "x"\nworkload = "quadratic"\nrounds = 9\n'
+    manifest = parse_manifest(text, {})
+    founders = Electorate.of([bytes([i]) * 32 for i in range(7)])
+    g = geometry(JOB, manifest, (("w", (700_000,)),), founders)
+    assert (g.f, g.rules.replicas, g.rules.rule_min, g.rules.group_min) == (2, 3, 5, 5)
+    less = g.with_electorate(manifest, Electorate(founders.keys[2:]))
+    assert (less.f, less.rules.replicas, less.rules.rule_min, less.rules.group_min) == (1, 2, 3, 3)
+    assert less.slices == g.slices
+    assert less.rules.part_bytes == g.rules.part_bytes
+    assert len(g.slices) == 7
+    assert less.with_electorate(manifest, founders) == g
 
 
 # Between rounds ---------------------------------------------------------------------------------
