@@ -43,7 +43,6 @@ from node.wire.messages import (
     Evidence,
     FetchReply,
     PartCommitment,
-    PartScreen,
     PrepareCertificate,
     RoundBody,
     RoundMessage,
@@ -52,6 +51,7 @@ from node.wire.messages import (
     Spread,
 )
 from simulator.host.signer import KeyedSigner, verify
+from simulator.machine_work import root_of, screen_of
 
 JOB = JobId(bytes(32))
 PART_BYTES = 4
@@ -229,7 +229,7 @@ class MachineWorld:
         assert machine is not None
         body = decode_round(data).body
         if isinstance(body, Spread):
-            roots = [_root(part, part_data) for part, part_data in body.parts]
+            roots = [root_of(part, part_data) for part, part_data in body.parts]
             self._carry_out(host, machine.on_spread(sender, body, roots))
         else:
             self._carry_out(host, machine.on_message(sender, body))
@@ -287,12 +287,12 @@ class MachineWorld:
     def _compute(self, host: Host, machine: RoundMachine, effect: Effect) -> None:
         if isinstance(effect, Screen):
             screens = tuple(
-                _screen(machine, effect.list_id, effect.listed, part) for part in effect.parts
+                screen_of(machine, effect.list_id, effect.listed, part) for part in effect.parts
             )
             self._carry_out(host, machine.on_screened(effect.list_id, screens))
         elif isinstance(effect, Reduce):
             data = digest("result", bytes(effect.resolution.contributors))[:PART_BYTES]
-            results = [(part, _root(part, data), data) for part in effect.parts]
+            results = [(part, root_of(part, data), data) for part in effect.parts]
             self._carry_out(host, machine.on_reduced(effect.plan_id, results))
         elif isinstance(effect, Apply):
             state = digest("state", b"".join(effect.roots))
@@ -313,19 +313,3 @@ class MachineWorld:
                 (core.results[i][0], i, core.results[i][1]) for i in effect.ids if i in core.results
             ]
         return FetchReply(tuple(signed), ()), results
-
-
-def _root(part: int, data: bytes) -> Digest:
-    return digest("part", bytes([part]) + data)
-
-
-def _screen(
-    machine: RoundMachine, list_id: Digest, listed: tuple[int, ...], part: int
-) -> PartScreen:
-    ids = dict(machine.core.lists[list_id].commitments)
-    rows = tuple(
-        e for e in listed if (ids[e], part) in machine.core.parts or e == machine.core.context.me
-    )
-    complaints = tuple((e, "missing") for e in listed if e not in rows)
-    gram = b"".join(int(i == j).to_bytes(8, "little") for i in rows for j in rows if j >= i)
-    return PartScreen(part, rows, gram, complaints)

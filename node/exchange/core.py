@@ -164,6 +164,11 @@ class RoundCore:
         """Whether we lead the current view."""
         return self.context.me == self.leader
 
+    @property
+    def settled(self) -> int:
+        """Electors whose commitment is held, or that are convicted: nobody waits for theirs."""
+        return len(self.commitments.keys() | self.convictions.held.keys())
+
     def width(self, wide: bool) -> int:
         """Reducers asked for each part."""
         return width(self.electorate, self.context.rules.replicas, wide)

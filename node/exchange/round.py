@@ -201,11 +201,7 @@ class RoundMachine:
 
     def _advance(self) -> None:
         core = self.core
-        # Nobody waits for a commitment of who is convicted.
-        held, electorate = (
-            len(core.commitments.keys() | core.convictions.held.keys()),
-            core.electorate,
-        )
+        held, electorate = core.settled, core.electorate
         if self.view == 0 and held == electorate.n:
             self._have()
         elif self.view == 0 and held >= electorate.n - electorate.f and core.once("grace"):
