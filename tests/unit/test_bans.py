@@ -14,17 +14,21 @@ from node.jobs.manifest import parse_manifest
 from node.jobs.work import geometry
 from node.ledger.chain import Head, check_parent, extend, genesis, genesis_id
 from node.ledger.electorate import Electorate
-from node.ledger.evidence import contradiction
+from node.ledger.evidence import contradiction, offender
+from node.memory.config import MemorySpec
 from node.types import Digest
 from node.wire.convert import (
+    decode_evidence,
     decode_list,
     decode_proposal,
     encode_commitment,
+    encode_evidence,
     encode_list,
     encode_proposal,
     encode_vote,
 )
 from node.wire.convert_ledger import decode_decision, encode_decision
+from node.wire.memory_messages import ForkEvidence
 from node.wire.messages import (
     Commitment,
     Contradiction,
@@ -35,8 +39,9 @@ from node.wire.messages import (
     Signed,
     Vote,
 )
-from simulator.host.signer import KeyedSigner
+from simulator.host.signer import KeyedSigner, verify
 from simulator.machines import JOB, Host, MachineWorld, Weather
+from simulator.memory_liar import chain_of
 
 CALM = Weather(0, 0, 0, 0)
 A, B = Digest(b"a" * 32), Digest(b"b" * 32)
@@ -114,6 +119,23 @@ def test_evidence_of_an_earlier_round_bans_and_costs_no_wait() -> None:
     assert decision.bans == (w.electorate.keys[LIAR][0],)
     assert (LIAR, "equivocation") in decision.refused
     assert LIAR not in {e for e, _ in decision.plan}
+
+
+def test_a_fork_of_shared_memory_bans_as_well() -> None:
+    w = world()
+    signer = KeyedSigner(w.electorate.keys[LIAR][0])
+    spec = MemorySpec(key_dims=4)
+    one, other = (chain_of(signer, spec, [3], value)[0].signed for value in (0.0, 1.0))
+    fork = decode_evidence(encode_evidence(ForkEvidence(one, other)))
+    assert offender(fork, verify) == signer.public_key
+    w.mail.clear()
+    for host in w.hosts:
+        host.evidence = {LIAR: fork} if host.elector == 2 else {}  # its leader is told of it
+        w._boot(host)
+    while not w.decided:
+        w._step(CALM)
+    assert w.electorate.leader(1, 0) != 2
+    assert decision_of_world(w).bans == (signer.public_key,)
 
 
 def test_a_round_with_too_few_left_is_skipped_and_still_bans() -> None:
