@@ -5,6 +5,7 @@ Composition: it builds the services, joins them by passing values, and answers t
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +14,7 @@ import structlog
 from node import __version__
 from node.config import NodeConfig, is_job_id
 from node.errors import ConfigError, PeerError
-from node.identity import Signer, Verifier, verify
+from node.identity import Signer, Verifier, public_key_of, verify
 from node.jobs.deps import RunnerDeps
 from node.jobs.finding import JobFinder
 from node.jobs.honest import HONEST, no_failpoint
@@ -24,15 +25,18 @@ from node.jobs.manifest import (
     parse_manifest,
     sign_manifest,
 )
+from node.jobs.proofs import Gate, Proofs
 from node.jobs.runner import JobRunner
 from node.jobs.scope import Scope
 from node.jobs.service import JobService
-from node.jobs.show import job_status
+from node.jobs.show import job_status, warnings_of
+from node.ledger.evidence import describe
 from node.membership.service import MembershipConfig, MembershipService
 from node.memory.methods import MemoryMethods
 from node.observe.status import JobStatus, NodeStatus, PeerStatus
 from node.ports import Behaviour, Ports
 from node.types import JobId, PeerId
+from node.wire.convert import encode_evidence
 
 
 class Log(Protocol):
@@ -86,7 +90,10 @@ class Daemon:
     ) -> None:
         self.config = config
         self._signer = signer
-        self._ports = ports = behaviour.ports(ports, signer.sign)
+        ports = behaviour.ports(ports, signer.sign)
+        self._proofs = Proofs(ports.store, verifier, self._on_proof)
+        gate = Gate(ports.transport, self._proofs.held)
+        self._ports = ports = replace(ports, transport=gate)
         self._behaviour = behaviour
         self._slots_lost = slots_lost
         self._verifier = verifier
@@ -122,6 +129,8 @@ class Daemon:
             on_blame=self.blame,
             artifacts=config.artifacts or config.data / "artifacts",
             memories=MemoryMethods(self.blame),
+            proofs=self._proofs,
+            on_electors=self._keep_electors,
             on_event=self._log.info,
         )
         self._jobs = JobService(deps, self.blame)
@@ -141,6 +150,7 @@ class Daemon:
         self._started_s = asyncio.get_running_loop().time()
         async with Scope() as group:
             self._group = group
+            await self._proofs.load()
             await self._jobs.run(group)
             group.create_task(self._membership.run(), name="membership")
             group.create_task(self._behaviour.run(), name="behaviour")
@@ -177,10 +187,13 @@ class Daemon:
         return signed.job_id.hex()
 
     async def _serve_job(self, signed: SignedManifest) -> None:
-        self._membership.view.keep(
-            sorted({peer for runner in self._jobs.runners for peer in runner.signed.founders})
-        )
+        self._keep_electors()
         await self._membership.publish_manifest(signed.encode())
+
+    def _keep_electors(self) -> None:
+        """Electors of our jobs stay in the peer table, however crowded it is."""
+        electors = {p for runner in self._jobs.runners for p in runner.head.electorate.ids}
+        self._membership.view.keep(sorted(electors))
 
     async def stop_job(self, job_id_hex: str) -> None:
         """Stop a job on this node.
@@ -231,6 +244,36 @@ class Daemon:
         self._membership.view.blame(peer, error.reason, self._ports.clock.unix_s())
         self._log.warning("peer_error", peer=peer, reason=error.reason, text=str(error)[:200])
 
+    def _on_proof(self, peer: PeerId, why: str) -> None:
+        """Evidence convicts a peer: it is out for good."""
+        self._membership.view.ban(peer, why)
+        self._log.warning("convicted", peer=peer, reason=why)
+
+    def convicted(self) -> Mapping[str, str]:
+        """Peer -> what the evidence against it shows, in words."""
+        return {peer: describe(evidence) for peer, evidence in self._proofs.held.items()}
+
+    def evidence(self, peer: str) -> bytes:
+        """The encoded evidence against a peer.
+
+        Raises:
+            ConfigError: none is held.
+        """
+        evidence = self._proofs.held.get(PeerId(peer))
+        if evidence is None:
+            raise ConfigError(f"no evidence against {peer} is held here; see `artel evidence list`")
+        return encode_evidence(evidence)
+
+    def _why_banned(self, peer: PeerId) -> str:
+        """Why a peer is banned, in words; empty: it is not."""
+        reasons = [self._membership.view.bans.get(peer, "")]
+        reasons += [
+            f"by the certificate of round {round_} of {runner.manifest.job.name}"
+            for runner in self._jobs.runners
+            if (round_ := runner.head.bans.get(public_key_of(peer))) is not None
+        ]
+        return "; ".join(filter(None, reasons))
+
     def _peers(self) -> Sequence[PeerStatus]:
         now = self._ports.clock.unix_s()
         connected = set(self._ports.transport.connected())
@@ -250,6 +293,7 @@ class Daemon:
                     bytes_down=down,
                     errors=dict(self._errors.get(peer, {})),
                     serves_any=record is not None and record.serves_any,
+                    banned=self._why_banned(peer),
                 )
             )
         return shown
@@ -267,26 +311,9 @@ class Daemon:
             membership=self._membership.status_sentence(),
             peers=self._peers(),
             jobs=jobs,
-            warnings=self._warnings(),
+            warnings=warnings_of(
+                self._jobs.runners,
+                slots_lost=self._slots_lost,
+                convicted=own in self._proofs.held,
+            ),
         )
-
-    def _warnings(self) -> Sequence[str]:
-        warnings = [
-            f"{r.manifest.job.name}: {r.progress.warning}"
-            for r in self._jobs.runners
-            if r.progress.warning
-        ]
-        warnings += [
-            f"{r.manifest.job.name}: shared memory: {r.remembering.trouble}"
-            for r in self._jobs.runners
-            if r.remembering is not None and r.remembering.trouble
-        ]
-        if self._slots_lost:
-            warnings.append(
-                "the slot log is gone but the key is not: this node signs nothing, it only follows"
-            )
-        for runner in self._jobs.runners:
-            if runner.head.electorate.f == 0:
-                n = runner.head.electorate.n
-                warnings.append(f"{runner.manifest.job.name}: with {n} electors one liar suffices")
-        return warnings

@@ -18,6 +18,7 @@ from node.exchange.effects import (
     Apply,
     Blame,
     Certified,
+    Convicted,
     Effect,
     Fetch,
     KeepResults,
@@ -39,9 +40,9 @@ from node.wire.convert import decode_round, encode_commitment, encode_round
 from node.wire.messages import (
     Certificate,
     Commitment,
+    Evidence,
     FetchReply,
     PartCommitment,
-    PartScreen,
     PrepareCertificate,
     RoundBody,
     RoundMessage,
@@ -50,6 +51,7 @@ from node.wire.messages import (
     Spread,
 )
 from simulator.host.signer import KeyedSigner, verify
+from simulator.machine_work import root_of, screen_of
 
 JOB = JobId(bytes(32))
 PART_BYTES = 4
@@ -64,6 +66,7 @@ class Host:
     slots: dict[str, Signed] = field(default_factory=dict)
     lock: PrepareCertificate | None = None
     results: dict[Digest, tuple[int, bytes]] = field(default_factory=dict)
+    evidence: dict[int, Evidence] = field(default_factory=dict)
     machine: RoundMachine | None = None
     timers: list[str] = field(default_factory=list)
 
@@ -116,6 +119,8 @@ class MachineWorld:
         self.mail: list[tuple[Host, int, bytes]] = []
         self.decided: dict[int, set[Digest]] = {}
         self.blamed: set[int] = set()
+        self.convicted: dict[int, set[int]] = {}
+        """Elector -> whom its honest hosts hold evidence against."""
         self.certificate: Certificate | None = None
         self.silenced: set[int] = set()
         """Electors that no longer hear or are heard."""
@@ -136,7 +141,9 @@ class MachineWorld:
         context = self._context(host)
         signer = KeyedSigner(self.electorate.keys[host.elector][0])
         results = [(part, root, data) for root, (part, data) in host.results.items()]
-        host.machine = self.make(context, signer, verify, dict(host.slots), host.lock, results)
+        host.machine = self.make(
+            context, signer, verify, dict(host.slots), host.lock, results, host.evidence
+        )
         host.timers = []
         self._carry_out(host, host.machine.start())
         part = PartCommitment(digest("leaf", bytes([host.elector, host.twin])), 1, 0)
@@ -222,7 +229,7 @@ class MachineWorld:
         assert machine is not None
         body = decode_round(data).body
         if isinstance(body, Spread):
-            roots = [_root(part, part_data) for part, part_data in body.parts]
+            roots = [root_of(part, part_data) for part, part_data in body.parts]
             self._carry_out(host, machine.on_spread(sender, body, roots))
         else:
             self._carry_out(host, machine.on_message(sender, body))
@@ -261,6 +268,10 @@ class MachineWorld:
                 host.timers.append(effect.name)
             elif isinstance(effect, KeepResults):
                 host.results |= {root: machine.core.results[root] for root in effect.roots}
+            elif isinstance(effect, Convicted):
+                host.evidence[effect.elector] = effect.evidence
+                if host.elector not in self.liars:
+                    self.convicted.setdefault(host.elector, set()).add(effect.elector)
             elif isinstance(effect, Blame):
                 self.blamed.add(effect.elector)
                 if effect.elector not in self.liars:
@@ -276,12 +287,12 @@ class MachineWorld:
     def _compute(self, host: Host, machine: RoundMachine, effect: Effect) -> None:
         if isinstance(effect, Screen):
             screens = tuple(
-                _screen(machine, effect.list_id, effect.listed, part) for part in effect.parts
+                screen_of(machine, effect.list_id, effect.listed, part) for part in effect.parts
             )
             self._carry_out(host, machine.on_screened(effect.list_id, screens))
         elif isinstance(effect, Reduce):
             data = digest("result", bytes(effect.resolution.contributors))[:PART_BYTES]
-            results = [(part, _root(part, data), data) for part in effect.parts]
+            results = [(part, root_of(part, data), data) for part in effect.parts]
             self._carry_out(host, machine.on_reduced(effect.plan_id, results))
         elif isinstance(effect, Apply):
             state = digest("state", b"".join(effect.roots))
@@ -302,19 +313,3 @@ class MachineWorld:
                 (core.results[i][0], i, core.results[i][1]) for i in effect.ids if i in core.results
             ]
         return FetchReply(tuple(signed), ()), results
-
-
-def _root(part: int, data: bytes) -> Digest:
-    return digest("part", bytes([part]) + data)
-
-
-def _screen(
-    machine: RoundMachine, list_id: Digest, listed: tuple[int, ...], part: int
-) -> PartScreen:
-    ids = dict(machine.core.lists[list_id].commitments)
-    rows = tuple(
-        e for e in listed if (ids[e], part) in machine.core.parts or e == machine.core.context.me
-    )
-    complaints = tuple((e, "missing") for e in listed if e not in rows)
-    gram = b"".join(int(i == j).to_bytes(8, "little") for i in rows for j in rows if j >= i)
-    return PartScreen(part, rows, gram, complaints)

@@ -28,7 +28,6 @@ PURE = (
     "node/memory/bucket.py",
     "node/memory/chain.py",
     "node/memory/config.py",
-    "node/memory/evidence.py",
     "node/memory/intake.py",
     "node/memory/memory_set.py",
     "node/memory/planning.py",

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from node import __version__
+from node.cli.evidence_app import evidence_app
 from node.cli.plugins import PluginGroup
 from node.cli.shared import DataOption, JsonOption, SetOption
 
@@ -31,6 +32,7 @@ node_app = typer.Typer(
 )
 app.add_typer(job_app, name="job")
 app.add_typer(node_app, name="node")
+app.add_typer(evidence_app, name="evidence")
 
 
 def _version(wanted: bool) -> None:

@@ -59,7 +59,7 @@ def job_table(jobs: Sequence[JobStatus]) -> Table:
 def peer_table(peers: Sequence[PeerStatus]) -> Table:
     """One row a peer."""
     table = Table(box=None, header_style="bold")
-    for name in ("peer", "link", "serves", "score", "up", "down", "errors", "address"):
+    for name in ("peer", "link", "serves", "score", "up", "down", "errors", "banned", "address"):
         table.add_column(name)
     for peer in peers:
         table.add_row(
@@ -70,6 +70,7 @@ def peer_table(peers: Sequence[PeerStatus]) -> Table:
             format_bytes(peer.bytes_up),
             format_bytes(peer.bytes_down),
             ", ".join(f"{reason} x{count}" for reason, count in sorted(peer.errors.items())),
+            peer.banned or "-",
             peer.addresses[0] if peer.addresses else "-",
         )
     return table
@@ -88,6 +89,8 @@ def job_details(job: JobStatus) -> RenderableType:
         facts.add_row("weight", f"{short_id(peer)}: {weight:.3f}")
     for peer, reason in sorted(job.refused.items()):
         facts.add_row("refused", f"{short_id(peer)}: {reason}")
+    for peer, round_ in sorted(job.bans.items()):
+        facts.add_row("banned", f"{short_id(peer)}: by the certificate of round {round_}")
     facts.add_row("loss", format_number(job.loss, ".6f"))
     for name, value in sorted(job.metrics.items()):
         facts.add_row(name, f"{value:.6g} (round {job.metrics_round})")

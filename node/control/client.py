@@ -92,6 +92,20 @@ class ControlClient:
         """Stop one job on this node."""
         self._call(self._stub.StopJob, pb.StopJobRequest(job=job))
 
+    def convicted(self) -> Mapping[str, str]:
+        """Peer id -> what the evidence against it shows, in words."""
+        reply = self._call(self._stub.ListEvidence, pb.ListEvidenceRequest())
+        return dict(sorted(reply.convicted.items()))
+
+    def evidence(self, peer: str) -> bytes:
+        """The encoded evidence against a peer.
+
+        Raises:
+            ConfigError: the node holds none.
+        """
+        reply = self._call(self._stub.GetEvidence, pb.GetEvidenceRequest(peer=peer))
+        return bytes(reply.evidence)
+
     def close(self) -> None:
         """End the connection; idempotent."""
         self._channel.close()

@@ -51,6 +51,14 @@ class Controlled(Protocol):
         """One job and its canonical manifest."""
         ...
 
+    def convicted(self) -> Mapping[str, str]:
+        """Peer -> what the evidence against it shows."""
+        ...
+
+    def evidence(self, peer: str) -> bytes:
+        """The encoded evidence against a peer."""
+        ...
+
 
 class ControlServer:
     """The running server; ``close`` ends it and removes the socket."""
@@ -156,6 +164,20 @@ class _Control:
     async def StopJob(self, request: pb.StopJobRequest, context: Context) -> pb.StopJobReply:
         await _guard(context, self._daemon.stop_job(request.job))
         return pb.StopJobReply()
+
+    async def ListEvidence(
+        self, request: pb.ListEvidenceRequest, context: Context
+    ) -> pb.ListEvidenceReply:
+        return await _answer(
+            context, lambda: pb.ListEvidenceReply(convicted=dict(self._daemon.convicted()))
+        )
+
+    async def GetEvidence(
+        self, request: pb.GetEvidenceRequest, context: Context
+    ) -> pb.GetEvidenceReply:
+        return await _answer(
+            context, lambda: pb.GetEvidenceReply(evidence=self._daemon.evidence(request.peer))
+        )
 
 
 async def _answer(context: Context, reply: Callable[[], Reply]) -> Reply:

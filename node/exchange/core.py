@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 
 from node.errors import BadSignature, Malformed, PeerError
 from node.exchange.agreement import Agreement
-from node.exchange.effects import Effect, Fetch, Misbehaved, Persist, Phase, Send
+from node.exchange.convictions import Convictions
+from node.exchange.effects import Effect, Fetch, Persist, Phase, Send
 from node.exchange.reduction import Resolution, need, reducer_orders, width
 from node.identity import Signer, Verifier
 from node.ledger.electorate import Electorate
 from node.ledger.frontier import Frontier
-from node.ledger.votes import check_prepared
+from node.ledger.votes import PREPARE, check_prepared
 from node.types import Digest, JobId
 from node.wire.convert import decode_commitment
 from node.wire.messages import (
@@ -96,6 +97,8 @@ class PlanState:
     listed: tuple[tuple[int, Digest], ...]
     absent: tuple[tuple[int, str], ...]
     """Electors outside the list: ``absent`` or ``equivocation``."""
+    bans: tuple[bytes, ...]
+    """Public keys that the list's evidence convicts, rising."""
     resolution: Resolution
     lock: PrepareCertificate | None
     """The highest that the HAVEs of its list carry."""
@@ -119,8 +122,7 @@ class RoundCore:
     commitments: dict[int, Signed] = field(default_factory=dict)
     """Elector -> the first commitment heard of it."""
     opened: dict[Digest, Commitment] = field(default_factory=dict)
-    """Commitment id -> content; at most two of one elector."""
-    equivocations: dict[int, tuple[Signed, Signed]] = field(default_factory=dict)
+    """Commitment id -> content; of a convicted elector those that a list names."""
     signed: dict[Digest, Signed] = field(default_factory=dict)
     """Messages that others may fetch by id: commitments, lists, plans, proposals by decision."""
     lists: dict[Digest, ListMessage] = field(default_factory=dict)
@@ -141,6 +143,9 @@ class RoundCore:
     def __post_init__(self) -> None:
         c = self.context
         self.orders = reducer_orders(c.prev, c.electorate, c.rules.parts)
+        self.convictions = Convictions(
+            c.job, c.round, c.electorate, c.me, self.verify, lambda e: self.effects.append(e)
+        )
         self._checked: set[tuple[Digest, bytes]] = set()
         self._checked_locks: set[PrepareCertificate] = set()
 
@@ -158,6 +163,11 @@ class RoundCore:
     def leading(self) -> bool:
         """Whether we lead the current view."""
         return self.context.me == self.leader
+
+    @property
+    def settled(self) -> int:
+        """Electors whose commitment is held, or that are convicted: nobody waits for theirs."""
+        return len(self.commitments.keys() | self.convictions.held.keys())
 
     def width(self, wide: bool) -> int:
         """Reducers asked for each part."""
@@ -246,6 +256,7 @@ class RoundCore:
             ):
                 raise BadSignature(f"bad signature on a {signed.kind}")
             self._checked.add(key)
+            self.convictions.see(index, signed)
         return index
 
     def check_lock(self, certificate: PrepareCertificate) -> None:
@@ -254,21 +265,23 @@ class RoundCore:
             c = self.context
             check_prepared(certificate, c.job, c.round, c.electorate, self.verify)
             self._checked_locks.add(certificate)
+            self.convictions.see_votes(
+                PREPARE, certificate.view, certificate.decision_id, certificate.votes
+            )
 
     def learn_commitment(self, signed: Signed) -> int:
-        """Take a commitment; a second one of the same peer is evidence of equivocation."""
+        """Take a commitment: the first of an elector that is not convicted."""
         elector = self.elector_of(signed)
         if signed.kind != "commit":
-            # It would be evidence of an equivocation that nobody else accepts.
             raise Malformed(f"a {signed.kind} in place of a commitment")
-        if signed.id in self.opened or elector in self.equivocations:
+        convicted = elector in self.convictions.held
+        wanted = ("fetch", signed.id) in self.asked  # a leader that does not know listed it
+        if signed.id in self.opened or (convicted and not wanted):
             return elector
         commitment = decode_commitment(signed.body)
         self._check_commitment(commitment)
-        held = self.commitments.setdefault(elector, signed)
-        if held is not signed:
-            self.equivocations[elector] = (held, signed)
-            self.effects.append(Misbehaved(elector, "equivocation", (held, signed)))
+        if not convicted:
+            self.commitments.setdefault(elector, signed)
         self.opened[signed.id] = commitment
         self.signed[signed.id] = signed
         return elector

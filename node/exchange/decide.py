@@ -54,12 +54,17 @@ def decision_of(
         result_roots=roots,
         state_root=state_root,
         credits=_credits(context, contributors, memory),
-        bans=(),
-        electors=context.electorate.keys,
+        bans=plan.bans,
+        electors=_next_electors(context, plan.bans),
         lease_until_round=context.lease_until_round,
         halted=False,
         memory=memory,
     )
+
+
+def _next_electors(context: RoundContext, bans: tuple[bytes, ...]) -> tuple[tuple[bytes, int], ...]:
+    """The electors without those that are banned; at least one is left (``check_list``)."""
+    return tuple(elector for elector in context.electorate.keys if elector[0] not in bans)
 
 
 def _credits(
@@ -76,7 +81,7 @@ def _credits(
 
 
 def skip_of(context: RoundContext, why: str, plan: PlanState | None = None) -> Decision:
-    """The decision that changes nothing.
+    """The decision that keeps the state; one after a plan still bans whom its list convicts.
 
     Args:
         context: facts of the round.
@@ -84,6 +89,7 @@ def skip_of(context: RoundContext, why: str, plan: PlanState | None = None) -> D
         plan: the plan that left too few, if there was one.
     """
     refused = tuple(sorted((*plan.resolution.refused, *plan.absent))) if plan else ()
+    bans = plan.bans if plan else ()
     return Decision(
         job=context.job,
         round=context.round,
@@ -97,8 +103,8 @@ def skip_of(context: RoundContext, why: str, plan: PlanState | None = None) -> D
         result_roots=(),
         state_root=context.state_root,
         credits=(),
-        bans=(),
-        electors=context.electorate.keys,
+        bans=bans,
+        electors=_next_electors(context, bans),
         lease_until_round=context.lease_until_round,
         halted=False,
         memory=context.memory,

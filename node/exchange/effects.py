@@ -1,6 +1,6 @@
 """What a round asks of the world: the outputs of the pure machine, carried out in order.
 
-A ``Persist`` is on disk before any later effect is carried out.
+A ``Persist`` or ``Convicted`` is on disk before any later effect is carried out.
 """
 
 from dataclasses import dataclass, field
@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from node.errors import PeerError
 from node.exchange.reduction import Resolution
 from node.types import Digest
-from node.wire.messages import Certificate, Decision, PrepareCertificate, RoundBody, Signed
+from node.wire.messages import (
+    Certificate,
+    Decision,
+    Evidence,
+    PrepareCertificate,
+    RoundBody,
+    Signed,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +110,11 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True)
-class Misbehaved:
-    """Objective evidence against an elector."""
+class Convicted:
+    """Evidence against an elector, checked and new here; to be on disk before any later effect."""
 
     elector: int
-    reason: str
-    evidence: tuple[Signed, ...] = field(repr=False)
+    evidence: Evidence = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +145,7 @@ Effect = (
     | Fetch
     | KeepResults
     | Phase
-    | Misbehaved
+    | Convicted
     | Blame
     | Certified
 )

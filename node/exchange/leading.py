@@ -19,12 +19,14 @@ from node.wire.convert import (
     decode_results,
     decode_screens,
     decode_vote,
+    encode_evidence,
     encode_list,
     encode_plan,
     encode_proposal,
 )
 from node.wire.convert_ledger import encode_decision
-from node.wire.messages import Have, ListMessage, Plan, Proposal, Signed
+from node.wire.limits import EVIDENCE_LIST_BYTES_MAX
+from node.wire.messages import Evidence, Have, ListMessage, Plan, Proposal, Signed
 
 SCREENS_TIMER = "screens"
 SETTLED_TIMER = "settled"
@@ -88,14 +90,14 @@ class Leading:
             for item, count in named_by(h.held for _, h in haves.values()).items()
             if count > core.electorate.f
         ]
-        missing = [i for e, i in named if i not in core.opened and e not in core.equivocations]
+        missing = [i for e, i in named if i not in core.opened and e not in core.convictions.held]
         if missing:
             core.fetch(missing, tuple(haves))
             return
         core.once("lead", view)
         if view > core.electorate.f:
             self._skip(view, "view")
-        elif len({e for e, _ in named}) < core.context.rules.group_min:
+        elif len({e for e, _ in named}) < core.context.rules.group_min and not self._convicted():
             self._skip(view, "too_few")
         else:
             self._list(self._signed_haves(view), wide=view > 0 or core.context.wide_first)
@@ -111,13 +113,13 @@ class Leading:
     def _list(self, haves: tuple[Signed, ...], *, wide: bool) -> None:
         core = self._core
         view = core.agreement.view
-        out = core.equivocations
+        out = self._convicted()
         value = ListMessage(
             view=view,
             wide=wide,
             haves=haves,
             commitments=tuple((e, i) for e, i in core.held() if e not in out),
-            equivocations=tuple(out[e] for e in sorted(out)),
+            evidence=tuple(out.values()),
         )
         signed = core.sign(f"list.{view}.{int(wide)}", "list", encode_list(value))
         self._attempt = Attempt(view, wide, signed.id, haves)
@@ -127,6 +129,16 @@ class Leading:
             StartTimer(f"{SCREENS_TIMER}/{signed.id.hex()}", 2 * core.context.deadlines.step_s)
         )
         core.broadcast(signed)
+
+    def _convicted(self) -> dict[int, Evidence]:
+        """Whom our list shows to lie, by rising index: everybody of whom we know, but ourselves."""
+        core, room = self._core, EVIDENCE_LIST_BYTES_MAX
+        out: dict[int, Evidence] = {}
+        for elector in sorted(core.convictions.held.keys() - {core.context.me}):
+            room -= len(encode_evidence(core.convictions.held[elector]))
+            if room >= 0:
+                out[elector] = core.convictions.held[elector]
+        return out
 
     def _repropose(self, view: int) -> None:
         core = self._core

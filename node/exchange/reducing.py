@@ -9,15 +9,16 @@ from node.exchange.core import PlanState, RoundCore
 from node.exchange.effects import Blame, Reduce, ScatterParts, Screen, SpreadResults, StartTimer
 from node.exchange.haves import named_by, open_haves
 from node.exchange.reduction import packed_gram_fault, parts_of, resolve
+from node.ledger.evidence import accused
 from node.types import Digest
 from node.wire.convert import (
-    decode_commitment,
     decode_list,
     decode_plan,
     decode_screens,
     encode_results,
     encode_screens,
 )
+from node.wire.convert_ledger import rising
 from node.wire.messages import (
     ListMessage,
     PartScreen,
@@ -60,10 +61,13 @@ class Reducing:
         if signed.kind != "list" or sender != core.electorate.leader(signed.round, value.view):
             raise BadSignature("a list from someone who does not lead its view")
         haves = open_haves(core, value.haves, value.view)
-        out = {self._equivocator(pair) for pair in value.equivocations}
+        out = [core.convictions.check(evidence) for evidence in value.evidence]
+        rising(out, core.electorate.n, "evidence")
+        if len(out) == core.electorate.n:
+            raise PeerError("the list leaves nobody for the next round")
         listed = set(value.commitments)
-        if out & {e for e, _ in listed}:
-            raise PeerError("a peer is both listed and shown to equivocate")
+        if {e for e, _ in listed} & {*out}:
+            raise PeerError("a peer is both listed and shown to have lied")
         for item, count in named_by(h.held for h in haves).items():
             if count > core.electorate.f and item not in listed and item[0] not in out:
                 raise PeerError(f"the list leaves out elector {item[0]}, whom {count} HAVEs name")
@@ -73,17 +77,6 @@ class Reducing:
         core.locks[signed.id] = highest_lock(h.prepared for h in haves)
         core.signed[signed.id] = signed
         return value
-
-    def _equivocator(self, pair: tuple[Signed, Signed]) -> int:
-        first, second = pair
-        elector = self._core.elector_of(first)
-        if elector != self._core.elector_of(second) or first.id == second.id:
-            raise PeerError("this pair shows no equivocation")
-        if first.kind != "commit" or second.kind != "commit":
-            raise PeerError("this pair shows no equivocation")
-        decode_commitment(first.body)
-        decode_commitment(second.body)
-        return elector
 
     def on_list(self, signed: Signed) -> None:
         """Scatter our parts to the reducers of the list, and wait for the rows that we reduce."""
@@ -232,15 +225,15 @@ class Reducing:
         )
         if resolution is None:
             raise PeerError(f"parts {lacking[:4]} of the plan lack equal screens")
-        out = {core.elector_of(a) for a, _ in value.equivocations}
+        bans = tuple(sorted(accused(evidence) for evidence in value.evidence))
+        out = {core.electorate.index(key) for key in bans}
         absent = tuple(
             (e, "equivocation" if e in out else "absent")
             for e in range(core.electorate.n)
             if e not in listed
         )
-        state = PlanState(
-            value.view, value.wide, value.commitments, absent, resolution, core.locks[plan.list_id]
-        )
+        lock = core.locks[plan.list_id]
+        state = PlanState(value.view, value.wide, value.commitments, absent, bans, resolution, lock)
         core.plans[signed.id] = state
         core.signed[signed.id] = signed
         return state

@@ -1,13 +1,9 @@
 """One round as a machine: messages, timers and local results in; effects out.
 
 Pure. It joins the duties of a contributor and reducer (``reducing``), a leader (``leading``) and a
-voter (``voting``) over one ``RoundCore``. What moves it:
-
-* a message of another elector (``on_message``, ``on_spread``, ``on_fetched``),
-* a timer that it started (``on_timer``),
-* work that it asked for (``on_update``, ``on_screened``, ``on_reduced``, ``on_applied``).
-
-Each call returns the effects to carry out, in order. docs/protocol.md, "A round".
+voter (``voting``) over one ``RoundCore``. What moves it: messages of other electors, timers that it
+started, and work that it asked for. Each call returns the effects to carry out, in order.
+docs/protocol.md, "A round".
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -24,8 +20,11 @@ from node.identity import Signer, Verifier
 from node.ledger.votes import decision_id
 from node.types import Digest
 from node.wire.convert import decode_proposal, encode_have
+from node.wire.memory_messages import ForkEvidence
 from node.wire.messages import (
     Certificate,
+    Contradiction,
+    Evidence,
     FetchReply,
     Have,
     PartScreen,
@@ -54,6 +53,7 @@ class RoundMachine:
         slots: what this node signed in this round before a restart.
         lock: the lock on disk, if any.
         results: results of this round that were kept on disk.
+        evidence: elector -> the checked proof on disk that it lied.
         signs: (round, kind, body) -> the body that an attack signs in its place.
     """
 
@@ -65,6 +65,7 @@ class RoundMachine:
         slots: Mapping[str, Signed] | None = None,
         lock: PrepareCertificate | None = None,
         results: Iterable[Result] = (),
+        evidence: Mapping[int, Evidence] | None = None,
         signs: Callable[[int, str, bytes], bytes] | None = None,
     ) -> None:
         agreement = Agreement(context.job, context.round, context.electorate, signer, verify)
@@ -76,6 +77,7 @@ class RoundMachine:
                 proposal = decode_proposal(signed.body, signed.job, signed.round)
                 self.core.signed[decision_id(proposal.decision)] = signed
         self.core.results = {root: (part, data) for part, root, data in results}
+        self.core.convictions.restore(evidence or {})
         self._reducing = Reducing(self.core)
         self._leading = Leading(self.core, self._reducing)
         self._voting = Voting(self.core, self._reducing)
@@ -97,6 +99,7 @@ class RoundMachine:
         core = self.core
         deadlines = core.context.deadlines
         core.effects.append(StartTimer(COMMIT_TIMER, deadlines.commit_s))
+        core.convictions.tell(core.leader)
         self._clock.enter()
         commit = core.slots.get("commit")
         if commit is not None:
@@ -198,7 +201,7 @@ class RoundMachine:
 
     def _advance(self) -> None:
         core = self.core
-        held, electorate = len(core.commitments), core.electorate
+        held, electorate = core.settled, core.electorate
         if self.view == 0 and held == electorate.n:
             self._have()
         elif self.view == 0 and held >= electorate.n - electorate.f and core.once("grace"):
@@ -230,6 +233,8 @@ class RoundMachine:
             self._voting.on_prepared(body)
         elif isinstance(body, Certificate):
             self._voting.on_certificate(body)
+        elif isinstance(body, Contradiction | ForkEvidence):
+            self.core.convictions.on_evidence(sender, body)
         else:
             raise Malformed("this message is taken elsewhere")
 
@@ -309,5 +314,6 @@ class RoundMachine:
 
     def _enter(self, view: int) -> None:
         if self.core.agreement.enter(view):
+            self.core.convictions.tell(self.core.leader)
             self._have()
             self._clock.enter()

@@ -14,7 +14,7 @@ from node.exchange.decide import decision_of, skip_of
 from node.exchange.effects import Apply, Certified, KeepResults, Persist
 from node.exchange.haves import named_by, open_haves
 from node.exchange.reducing import Reducing
-from node.ledger.votes import check_certificate, decision_id
+from node.ledger.votes import COMMIT_VOTE, PREPARE, check_certificate, decision_id
 from node.types import Digest
 from node.wire.convert import decode_proposal, decode_results
 from node.wire.convert_ledger import decode_decision
@@ -216,7 +216,9 @@ class Voting:
             BadSignature: not a quorum.
         """
         core = self._core
-        core.agreement.learn_lock(certificate)
+        if core.agreement.learn_lock(certificate):
+            id_ = certificate.decision_id
+            core.convictions.see_votes(PREPARE, certificate.view, id_, certificate.votes)
         vote = core.agreement.commit_vote()
         lock = core.agreement.lock
         if vote is None or lock is None:
@@ -239,5 +241,7 @@ class Voting:
         decision = check_certificate(certificate, c.job, c.round, c.electorate, core.verify)
         if decision.prev != c.prev:
             raise BadSignature("the certificate has another parent")
+        id_ = decision_id(certificate.decision)
+        core.convictions.see_votes(COMMIT_VOTE, certificate.view, id_, certificate.votes)
         if core.once("certified"):
             core.effects.append(Certified(certificate, decision))

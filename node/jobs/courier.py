@@ -14,8 +14,10 @@ from node.ports import Behaviour, Transport
 from node.types import Digest, PeerId
 from node.wire.convert import decode_ack, decode_fetched, encode_fetch, encode_round
 from node.wire.limits import FETCH_IDS_MAX, PAYLOAD_BYTES_MAX
+from node.wire.memory_messages import ForkEvidence
 from node.wire.messages import (
     Certificate,
+    Contradiction,
     FetchReply,
     FetchRequest,
     PrepareCertificate,
@@ -165,5 +167,7 @@ def kind_of(body: RoundBody) -> str:
         Spread: "spread",
         PrepareCertificate: "lock",
         Certificate: "certificate",
+        Contradiction: "evidence",
+        ForkEvidence: "evidence",
     }
     return names[type(body)]

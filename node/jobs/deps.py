@@ -6,6 +6,7 @@ from pathlib import Path
 
 from node.errors import PeerError
 from node.identity import Signer, Verifier
+from node.jobs.proofs import Proofs
 from node.memory.methods import MemoryMethods
 from node.ports import Behaviour, Ports
 from node.types import PeerId
@@ -28,5 +29,9 @@ class RunnerDeps:
     """Folder for what jobs draw."""
     memories: MemoryMethods
     """Answers peers for the shared memories of jobs."""
+    proofs: Proofs
+    """Evidence that this node holds."""
+    on_electors: Callable[[], None]
+    """An electorate changed."""
     on_event: Callable[..., None]
     """Structured log: (event, **fields)."""

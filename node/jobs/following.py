@@ -6,6 +6,7 @@ Pure. Any number of nodes may follow a job of 64 electors, so that no follower m
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from node.ledger.chain import Head
 from node.merkle import digest
 from node.types import PeerId
 
@@ -40,3 +41,11 @@ class Following:
         """Pause after a look that brought ``news``, or none."""
         self._pause_s = LOOK_S_MIN if news else min(2 * self._pause_s, LOOK_S_MAX)
         return self._pause_s
+
+
+def why_following(head: Head, public_key: bytes) -> str:
+    """Why the node with this key only follows a job, in words."""
+    banned = head.bans.get(public_key)
+    if banned is None:
+        return "following: this node is not an elector"
+    return f"banned by the certificate of round {banned}: its key signed what no honest one does"

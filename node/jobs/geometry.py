@@ -1,6 +1,6 @@
-"""How a job's flat vector is cut, encoded and shared out: fixed by its manifest and founders."""
+"""How a job's flat vector is cut and encoded, and the rules that follow from who votes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,15 +11,16 @@ from node.exchange.partition import part_slices
 from node.exchange.rules import rule
 from node.jobs.manifest import JobManifest
 from node.ledger.electorate import Electorate
-from node.merkle import digest
-from node.ports import Shard
 from node.state.snapshot import Shapes
 from node.types import JobId
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How the flat vector of one job is cut and encoded; fixed by manifest and electorate."""
+    """How the flat vector of one job is cut and encoded: fixed by the manifest and the founders.
+
+    ``f`` and some of ``rules`` follow from the electorate of a round (``with_electorate``).
+    """
 
     job: JobId
     d: int
@@ -39,20 +40,21 @@ class Geometry:
         """Coordinates of each part."""
         return tuple(s.stop - s.start for s in self.slices)
 
+    def with_electorate(self, manifest: JobManifest, electorate: Electorate) -> "Geometry":
+        """The same cut under the rules for this electorate."""
+        exchange = manifest.exchange
+        small, f = rule(exchange.rule_small), electorate.f
+        rules = replace(
+            self.rules,
+            replicas=min(exchange.replicas or electorate.replicas, electorate.n),
+            group_min=max(manifest.round.group_min, small.m_min(f)),
+            rule_min=rule(exchange.rule).m_min(f),
+        )
+        return replace(self, rules=rules, f=f)
 
-def shard_of(public_key: bytes, founders: Electorate) -> Shard:
-    """The part of a job's data that a node works on; the same for whoever replays its work.
 
-    Founders have one each. Others take over a founder's, drawn by hash of their key.
-    """
-    index = founders.index(public_key)
-    if index is None:
-        index = int.from_bytes(digest("shard", public_key)) % founders.n
-    return index, founders.n
-
-
-def geometry(job: JobId, manifest: JobManifest, shapes: Shapes, electorate: Electorate) -> Geometry:
-    """The geometry of a job.
+def geometry(job: JobId, manifest: JobManifest, shapes: Shapes, founders: Electorate) -> Geometry:
+    """The geometry of a job, under the rules for its first electorate.
 
     Raises:
         ConfigError: the manifest names a codec or rule that does not exist.
@@ -60,21 +62,21 @@ def geometry(job: JobId, manifest: JobManifest, shapes: Shapes, electorate: Elec
     d = sum(int(np.prod(shape, dtype=np.int64)) for _, shape in shapes)
     exchange = manifest.exchange
     up, down = codec(exchange.codec), codec(exchange.result_codec or exchange.codec)
-    main, small = rule(exchange.rule), rule(exchange.rule_small)
     align = int(np.lcm(up.align, down.align))
-    slices = part_slices(d, electorate.n, up.encoded_bytes(d), align=align)
+    slices = part_slices(d, founders.n, up.encoded_bytes(d), align=align)
     sizes = [s.stop - s.start for s in slices]
     rules = RoundRules(
         part_bytes=tuple(up.encoded_bytes(s) for s in sizes),
         result_bytes=tuple(down.encoded_bytes(s) for s in sizes),
-        replicas=min(exchange.replicas or electorate.replicas, electorate.n),
-        group_min=max(manifest.round.group_min, small.m_min(electorate.f)),
+        replicas=0,
+        group_min=0,
         rule=exchange.rule,
-        rule_min=main.m_min(electorate.f),
+        rule_min=0,
         rule_small=exchange.rule_small,
     )
     outer = manifest.outer
-    return Geometry(
-        job, d, shapes, slices, up, down, rules, electorate.f,
+    cut = Geometry(
+        job, d, shapes, slices, up, down, rules, founders.f,
         outer.lr, outer.momentum, outer.nesterov, exchange.momentum,
     )  # fmt: skip
+    return cut.with_electorate(manifest, founders)

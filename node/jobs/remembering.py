@@ -79,6 +79,7 @@ class Remembering:
             peers,
             rng,
             deps.on_blame,
+            deps.proofs.add,
             may_append=deps.may_vote,
         )
         self._service = MemoryService(job, authors, spec, needs)

@@ -5,7 +5,7 @@ event are carried out in order, with everything that must be durable first.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from node.errors import Equivocation, Malformed, PeerError
@@ -15,10 +15,10 @@ from node.exchange.effects import (
     Apply,
     Blame,
     Certified,
+    Convicted,
     Effect,
     Fetch,
     KeepResults,
-    Misbehaved,
     Persist,
     Phase,
     Reduce,
@@ -28,13 +28,14 @@ from node.exchange.effects import (
     SpreadResults,
     StartTimer,
 )
-from node.exchange.reduction import parts_of
 from node.exchange.round import Result, RoundMachine
 from node.jobs.courier import Courier
 from node.jobs.records import JobRecords
+from node.jobs.round_times import RoundTimes
 from node.jobs.round_work import RoundWork
 from node.jobs.scope import Scope
 from node.jobs.work import Encoded
+from node.ledger.evidence import describe
 from node.ledger.votes import decision_id
 from node.state.outer import OuterState
 from node.types import Digest, PeerId
@@ -42,8 +43,8 @@ from node.wire.convert import decode_proposal, encode_commitment
 from node.wire.messages import (
     Certificate,
     Decision,
+    Evidence,
     FetchReply,
-    PrepareCertificate,
     RoundBody,
     Scatter,
     Signed,
@@ -82,6 +83,7 @@ class RoundFlow:
         scope: owns the tasks of this round.
         on_phase: told of each phase; a failpoint may end the process there.
         on_blame: told of each protocol error.
+        convict: puts evidence on disk.
     """
 
     machine: RoundMachine
@@ -91,12 +93,15 @@ class RoundFlow:
     scope: Scope
     on_phase: Callable[[str], None]
     on_blame: Callable[[PeerId, PeerError], None]
+    convict: Callable[[Evidence], Awaitable[None]]
     phase: str = "train"
     _events: "asyncio.Queue[Event]" = field(default_factory=asyncio.Queue)
     """Bounded by what ``admit`` lets in and by the work that the machine asks for."""
     _timers: list[asyncio.TimerHandle] = field(default_factory=list)
     _messages: dict[int, int] = field(default_factory=dict)
-    _times: dict[str, float] = field(default_factory=dict)
+    times: RoundTimes = field(default_factory=RoundTimes)
+    _unsaved: set[Digest] = field(default_factory=set)
+    """Ids of what we signed that is not yet on disk."""
 
     @property
     def context(self) -> RoundContext:
@@ -141,19 +146,16 @@ class RoundFlow:
     def held(self, ids: Sequence[Digest]) -> FetchReply:
         """Signed messages and results that another elector asks for."""
         core = self.machine.core
-        signed = tuple(core.signed[i] for i in ids if i in core.signed)
+        found = [core.signed[i] for i in ids if i in core.signed]
+        # Were it shown and then lost in a crash, another value could be signed in its place.
+        signed = tuple(s for s in found if s.id not in self._unsaved)
         # One result a part: a second one, which only liars signed, is asked for by itself.
         results = dict(core.results[i] for i in ids if i in core.results)
         return FetchReply(signed, tuple(sorted(results.items())))
 
     def reached(self, step: str) -> None:
         """Remember when a step was first reached."""
-        self._times.setdefault(step, asyncio.get_running_loop().time())
-
-    def steps(self) -> dict[str, float]:
-        """Seconds from the start of the round until each step was first reached here."""
-        start = self._times.get("start", 0.0)
-        return {name: round(at - start, 3) for name, at in self._times.items() if name != "start"}
+        self.times.reached(step, asyncio.get_running_loop().time())
 
     def close(self) -> None:
         """The round is over: let go of its timers and bytes, which a cycle may hold for long."""
@@ -174,7 +176,7 @@ class RoundFlow:
     async def run(self) -> RoundOutcome:
         """Until the round is certified."""
         loop = asyncio.get_running_loop()
-        self._times["start"] = loop.time()
+        self.reached("start")
         effects = self.machine.start()
         while True:
             certified = await self._carry_out(effects)
@@ -184,30 +186,7 @@ class RoundFlow:
             effects = event()
             while not self._events.empty():  # one fsync for whatever came in the meantime
                 effects += self._events.get_nowait()()
-            self._note_times(loop.time())
-
-    def _note_times(self, now: float) -> None:
-        """Note when enough was here: all but f, so that f slow peers do not teach long waits."""
-        core, electorate = self.machine.core, self.context.electorate
-        if len(core.commitments) >= electorate.n - electorate.f:
-            self._times.setdefault("quorum", now)
-        if self.context.me is None or "rows" in self._times or not core.lists:
-            return
-        value = next(reversed(core.lists.values()))
-        parts = parts_of(core.orders, self.context.me, core.width(value.wide))
-        fewest = (len(value.commitments) - 1 - electorate.f) * len(parts)
-        if not parts or len(core.parts) < fewest:
-            return
-        others = [id_ for elector, id_ in value.commitments if elector != self.context.me]
-        here = sum(all((id_, p) in core.parts for p in parts) for id_ in others)
-        if here >= len(others) - electorate.f:
-            self._times["rows"] = now
-
-    def _step_s(self) -> float | None:
-        times = self._times
-        if not {"rows", "screening", "screen"} <= times.keys():
-            return None
-        return times["rows"] - times["scatter"] + times["screen"] - times["screening"]
+            self.times.look(self.machine.core, loop.time())
 
     def _outcome(self, certified: Certified) -> RoundOutcome:
         now = asyncio.get_running_loop().time()
@@ -217,13 +196,8 @@ class RoundFlow:
         durations: Durations | Failed | None = None
         if decision.skip or certified.certificate.view > 0:
             durations = Failed()
-        elif "scatter" in self._times:
-            start = self._times["start"]
-            durations = Durations(
-                commit_s=self._times.get("quorum", now) - start,
-                step_s=self._step_s(),
-                round_s=now - start,
-            )
+        else:
+            durations = self.times.durations(now)
         return RoundOutcome(certified.certificate, decision, state, durations)
 
     async def _carry_out(self, effects: list[Effect]) -> Certified | None:
@@ -238,10 +212,8 @@ class RoundFlow:
                 self.on_phase(effect.name)
             elif isinstance(effect, Blame):
                 self.on_blame(self._peer(effect.elector), effect.error)
-            elif isinstance(effect, Misbehaved):
-                self.on_blame(
-                    self._peer(effect.elector), Equivocation("two commitments in one round")
-                )
+            elif isinstance(effect, Convicted):
+                self.on_blame(self._peer(effect.elector), Equivocation(describe(effect.evidence)))
             elif isinstance(effect, (Screen, Reduce, Apply, Fetch)):
                 self.scope.create_task(self._do(effect))
             elif not isinstance(effect, (Persist, KeepResults)):
@@ -249,16 +221,18 @@ class RoundFlow:
         return certified
 
     async def _make_durable(self, effects: list[Effect]) -> None:
-        slots: dict[str, Signed | PrepareCertificate] = {}
+        slots = {e.slot: e.value for e in effects if isinstance(e, Persist)}
+        self._unsaved = {value.id for value in slots.values() if isinstance(value, Signed)}
         for effect in effects:
-            if isinstance(effect, Persist):
-                slots[effect.slot] = effect.value
+            if isinstance(effect, Convicted):
+                await self.convict(effect.evidence)
             elif isinstance(effect, KeepResults):
                 held = self.machine.core.results
                 results: list[Result] = [(held[r][0], r, held[r][1]) for r in effect.roots]
                 await self.records.put_results(self.context.round, results)
         if slots:
             await self.records.put_slots(self.context.round, slots)
+        self._unsaved.clear()
 
     def _send(self, effect: Send | ScatterParts | SpreadResults | StartTimer) -> None:
         if isinstance(effect, StartTimer):
@@ -282,7 +256,7 @@ class RoundFlow:
         """Work off the loop, then tell the machine."""
         machine = self.machine
         if isinstance(effect, Screen):
-            self._times.setdefault("screening", asyncio.get_running_loop().time())
+            self.reached("screening")
             screens = await self.work.screen(effect)
             self._put(lambda: machine.on_screened(effect.list_id, screens))
         elif isinstance(effect, Reduce):

@@ -11,14 +11,13 @@ from node.errors import ConfigError, PeerError, Unavailable, WorkerFailed
 from node.exchange.canonical import golden_check
 from node.exchange.core import RoundContext
 from node.exchange.deadlines import Bounds, DeadlineEstimator
-from node.exchange.round import Result, RoundMachine
 from node.identity import public_key_of
 from node.jobs.behind import Behind
 from node.jobs.contributing import Contributor
 from node.jobs.courier import Counters, Courier
 from node.jobs.deps import RunnerDeps
-from node.jobs.following import Following
-from node.jobs.geometry import geometry, shard_of
+from node.jobs.following import Following, why_following
+from node.jobs.geometry import Geometry, geometry
 from node.jobs.mailbox import Mailbox
 from node.jobs.manifest import SignedManifest
 from node.jobs.progress import Progress
@@ -26,10 +25,10 @@ from node.jobs.records import JobRecords
 from node.jobs.remembering import Remembering, remember
 from node.jobs.replica import Replica
 from node.jobs.round_flow import RoundFlow, RoundOutcome
-from node.jobs.round_work import RoundWork
+from node.jobs.round_start import begin_round
 from node.jobs.scope import Scope, first_of
+from node.jobs.shard import shard_of
 from node.jobs.sync import Catcher
-from node.jobs.work import result_root
 from node.ledger.chain import Head, genesis
 from node.ledger.electorate import Electorate
 from node.ports import Worker
@@ -53,7 +52,7 @@ class JobRunner:
         self.flow: RoundFlow | None = None
         self.replica: Replica | None = None
         self.remembering: Remembering | None = None
-        founders = Electorate.of(public_key_of(p) for p in signed.founders)
+        founders = Electorate.of(map(public_key_of, signed.founders))
         self._genesis = genesis(self.job, founders, self.manifest.job.rounds)
         self._records = JobRecords(deps.ports.store, self.job)
         self._mailbox = Mailbox()
@@ -104,15 +103,14 @@ class JobRunner:
             self.flow.admit(elector)
             self.flow.take(elector, message.body)
         elif message.round >= self.round_now:
-            self._mailbox.put(elector, message, size)
+            self._mailbox.put(peer, message, size)
             self._behind.note(peer, message.round)
         return Ack(self.round_now, self.head.id)
 
     def on_fetch(self, peer: PeerId, request: FetchRequest) -> FetchReply:
         """What another elector lacks of the round in progress; a stranger gets nothing."""
-        if self.head.electorate.index(public_key_of(peer)) is None:
-            return FetchReply((), ())
-        if self.flow is None or request.round != self.round_now:
+        is_elector = self.head.electorate.index(public_key_of(peer)) is not None
+        if self.flow is None or request.round != self.round_now or not is_elector:
             return FetchReply((), ())
         return self.flow.held(request.ids)
 
@@ -203,8 +201,13 @@ class JobRunner:
         await self._catch_up(worker, replica, self._following.ask(self._others()))
         self.progress.state = "running"
         if replica.is_current:
-            self.progress.reason = "following: this node is not an elector"
+            self.progress.reason = why_following(self.head, self.deps.signer.public_key)
             await asyncio.sleep(self._following.pause_s(self.head.round > before))
+
+    def _note_bans(self, before: Electorate) -> None:
+        if gone := [p for p in before.ids if p not in self.head.electorate.ids]:
+            self.deps.on_event("banned", job=self.manifest.job.name, peers=gone)
+            self.deps.on_electors()
 
     # One round ---------------------------------------------------------------------------------
 
@@ -212,18 +215,10 @@ class JobRunner:
         round_ = self.round_now
         loop = asyncio.get_running_loop()
         started = loop.time()
-        slots, lock = await self._records.slots(round_)
-        kept = await self._records.results(round_, replica.g.rules.result_bytes)
-        results: list[Result] = [
-            (p, result_root(replica.g, round_, p, data), data) for p, data in enumerate(kept or ())
-        ]
         signer = self.deps.signer if self._may_vote else None
-        context = self._context(replica)
-        liar = self.deps.behaviour
-        machine = RoundMachine(context, signer, self.deps.verify, slots, lock, results, liar.signs)
-        work = RoundWork(machine.core, replica.g, replica.state, self.deps.ports.compute, liar)
-        if "commit" in slots:
-            work.own_parts = await self._records.parts(round_, replica.g.rules.part_bytes) or ()
+        g = replica.g.with_electorate(self.manifest, self.head.electorate)
+        context = self._context(replica, g)
+        machine, work = await begin_round(context, g, replica, self._records, self.deps, signer)
         async with Scope() as scope:
             flow = self.flow = RoundFlow(
                 machine,
@@ -233,11 +228,12 @@ class JobRunner:
                 scope,
                 lambda phase: self.deps.failpoint(phase, round_),
                 self.deps.on_blame,
+                self.deps.proofs.add,
             )
-            for elector, body in self._mailbox.take(round_, context.prev):
+            for elector, body in self._mailbox.take(round_, context.prev, context.electorate):
                 flow.take(elector, body)
             scope.create_task(self._behind.watch(flow, self._catcher, self._others()))
-            if "commit" not in slots and signer is not None:
+            if "commit" not in machine.core.slots and signer is not None:
                 scope.create_task(contributor.contribute(flow))
             try:
                 outcome = await flow.run()
@@ -246,10 +242,11 @@ class JobRunner:
                 flow.close()
                 scope.cancel_all()
         await replica.close(outcome, self.me)
+        self._note_bans(context.electorate)
         self.deps.failpoint("certified", round_)
         self._note(outcome, flow, loop.time() - started)
 
-    def _context(self, replica: Replica) -> RoundContext:
+    def _context(self, replica: Replica, g: Geometry) -> RoundContext:
         head = replica.head
         return RoundContext(
             job=self.job,
@@ -258,7 +255,7 @@ class JobRunner:
             state_root=replica.root,
             electorate=head.electorate,
             me=self.me,
-            rules=replica.g.rules,
+            rules=g.rules,
             deadlines=self._deadlines.deadlines(),
             lease_until_round=head.lease_until_round,
             memory=head.memory,
@@ -286,17 +283,18 @@ class JobRunner:
             refused=len(shown.refused),
             skip=decision.skip_reason or False,
             seconds=round(seconds, 3),
-            steps=flow.steps(),
+            steps=flow.times.steps(),
         )
 
     # Catching up -------------------------------------------------------------------------------
 
     async def _catch_up(self, worker: Worker, replica: Replica, peers: Sequence[PeerId]) -> None:
         """Follow the chain to its end and fetch the state."""
-        before = replica.head.round
-        head, decision = await self._catcher.forward(replica.head, peers)
-        if decision is not None:
-            self.progress.take(decision, replica.head.electorate.ids)
+        before, electorate = replica.head.round, replica.head.electorate
+        head, last = await self._catcher.forward(replica.head, peers)
+        if last is not None:
+            decision, electors = last
+            self.progress.take(decision, electors.ids)
         self._behind.proven_by = None
         state = None
         if head.state_root not in (None, replica.root):
@@ -308,6 +306,7 @@ class JobRunner:
                 await asyncio.sleep(STATE_RETRY_S)
         if head.round > before or state is not None:
             replica.jump(head, state)
+            self._note_bans(electorate)
             await worker.reset()
             self.deps.on_event("caught_up", round=head.round, missed=head.round - before)
 

@@ -15,6 +15,7 @@ from node.jobs.courier import Courier
 from node.jobs.geometry import Geometry
 from node.jobs.records import JobRecords
 from node.ledger.chain import Head, verify_next
+from node.ledger.electorate import Electorate
 from node.merkle import root
 from node.ports import Compute, Transport
 from node.state.outer import OuterState
@@ -90,25 +91,29 @@ class Catcher:
         )
         return next(((peer, found) for peer, found in answers if found), (None, []))
 
-    async def forward(self, head: Head, peers: Sequence[PeerId]) -> tuple[Head, Decision | None]:
+    async def forward(
+        self, head: Head, peers: Sequence[PeerId]
+    ) -> tuple[Head, tuple[Decision, Electorate] | None]:
         """Advance ``head`` as far as the first of ``peers`` that knows more can prove.
 
         Certificates are kept. Whoever knows still more will say so.
 
         Returns:
-            (the new head, the last decision; None where nobody knows more).
+            (the new head, the last decision and its electors; None where nobody knows more).
         """
-        decision = None
+        last: tuple[Decision, Electorate] | None = None
         peer, certificates = await self.first_proof(head, peers)
         while certificates and peer is not None:
             first = head.round + 1
             for certificate in certificates:
+                electors = head.electorate
                 head, decision = verify_next(head, certificate, self.verify)
+                last = decision, electors
             await self.records.put_certificates(dict(enumerate(certificates, first)))
             if len(certificates) < CHAIN_CERTIFICATES_MAX:
                 break
             certificates = await self.certificates(head, peer)
-        return head, decision
+        return head, last
 
     async def state(
         self, g: Geometry, state_root: Digest, peers: Sequence[PeerId]

@@ -6,7 +6,7 @@ manifest can verify the whole chain alone. docs/protocol.md, "Chain".
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from node.errors import BadSignature, Malformed
 from node.identity import Verifier, peer_id_of
@@ -44,6 +44,8 @@ class Head:
     halted: bool = False
     memory: Frontier = ()
     """How far each author of shared memory is certified to be."""
+    bans: Mapping[bytes, int] = field(default_factory=dict)
+    """Public key -> round whose decision banned it, for good."""
 
 
 def genesis(job: JobId, founders: Electorate, rounds: int) -> Head:
@@ -70,6 +72,7 @@ def extend(head: Head, decision: Decision, id_: Digest) -> Head:
         lease_until_round=decision.lease_until_round,
         halted=decision.halted,
         memory=decision.memory,
+        bans={**head.bans, **dict.fromkeys(decision.bans, decision.round)},
     )
 
 
@@ -98,6 +101,11 @@ def check_parent(head: Head, decision: Decision) -> None:
     ids = [peer_id_of(key) for key, _ in decision.electors]
     if ids != sorted(set(ids)):
         raise Malformed("the next electorate is not sorted and distinct")
+    if any(head.electorate.index(key) is None for key in decision.bans):
+        raise BadSignature("the decision bans somebody who is no elector")
+    banned = {*head.bans, *decision.bans}
+    if any(key in banned for key, _ in decision.electors):
+        raise BadSignature("the next electorate holds somebody who is banned")
     reached = {reach.author: reach for reach in decision.memory}
     for before in head.memory:
         after = reached.get(before.author, before)  # who is gone has forked

@@ -4,13 +4,16 @@ from node.membership.worth import Peer
 from node.types import PeerId
 
 
-def missing(peer: Peer | None, now: float) -> str:
+def missing(peer: Peer | None, now: float, banned: str = "") -> str:
     """What is wrong with a peer; empty: it is here.
 
     Args:
         peer: what is known of it; None: nothing.
         now: unix seconds.
+        banned: why it is out for good; empty: it is not.
     """
+    if banned:
+        return f"is banned: it {banned}"
     if peer and peer.shunned_until > now:
         errors = ", ".join(f"{count} {reason}" for reason, count in sorted(peer.errors.items()))
         return f"is shunned for {peer.shunned_until - now:.0f} s more ({errors})"

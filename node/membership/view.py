@@ -5,7 +5,7 @@ Implements docs/protocol.md, "View" and "Scores". ``now`` is unix seconds everyw
 
 import math
 from bisect import insort
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +13,14 @@ import numpy as np
 from node.membership.missing import missing, short
 from node.membership.record import PeerRecord
 from node.membership.worth import (
+    BLAME,
+    BLAME_OTHER,
     LONG_KNOWN_SHARE,
     SHUN_BELOW,
     SHUN_S,
     Peer,
     Rank,
+    Usable,
     current_score,
     decayed_score,
     find_worst,
@@ -32,18 +35,6 @@ RETRY_S_MIN = 0.5
 RETRY_S_MAX = 60.0
 """Wait after a failed call; doubles with every failure in a row."""
 
-BLAME: Mapping[str, float] = {
-    "malformed": 2.0,
-    "too_large": 4.0,
-    "bad_signature": 5.0,
-    "equivocation": 10.0,
-    "refused": 0.0,
-    "expired": 0.0,
-    "wrong_swarm": 0.0,
-}
-"""How much a protocol error of each reason lowers the score."""
-BLAME_OTHER = 2.0
-"""The same, for reasons without an entry."""
 _PEERS_EXPLAINED = 4
 _REASONS_MAX = 32
 
@@ -54,15 +45,6 @@ class Verdict:
 
     ok: bool
     reason: str
-
-
-@dataclass(frozen=True)
-class Usable:
-    """The usable records, and for which times: until ``until``, excluded; unix seconds."""
-
-    records: Sequence[PeerRecord]
-    since: float
-    until: float
 
 
 class View:
@@ -93,6 +75,8 @@ class View:
         """Kept peers that are in the table."""
         self._by_bytes: dict[bytes, Peer] = {}
         """Peers by the encoded form of their records."""
+        self.bans: dict[PeerId, str] = {}
+        """Peer -> why it is out for good; in the table it is shunned for ever."""
         self._settled: tuple[float, float, Rank | None] = (math.inf, -math.inf, None)
         """From when until when the worst of the full table has this rank or a higher one."""
 
@@ -174,10 +158,19 @@ class View:
         peer.score = decayed_score(peer, now) - BLAME.get(reason, BLAME_OTHER)
         peer.scored_at = now
         self._unsettle()
-        if peer.score <= SHUN_BELOW:
+        if peer.score <= SHUN_BELOW and peer_id not in self.bans:
             peer.shunned_until = now + SHUN_S
             self._usable = None
             peer.score, peer.scored_at = SHUN_BELOW / 2, now + SHUN_S
+
+    def ban(self, peer_id: PeerId, why: str) -> None:
+        """Shun a peer for ever, whether it is in the table or comes later."""
+        self.bans[peer_id] = why
+        peer = self._peers.get(peer_id)
+        if peer is not None:
+            peer.shunned_until = math.inf
+        self._usable = None
+        self._unsettle()
 
     def score(self, peer_id: PeerId, now: float) -> float:
         """0 is neutral, below is worse; SHUN_BELOW while shunned."""
@@ -187,7 +180,7 @@ class View:
     def is_shunned(self, peer_id: PeerId, now: float) -> bool:
         """Whether calls from and to the peer are refused for now."""
         peer = self._peers.get(peer_id)
-        return peer is not None and peer.shunned_until > now
+        return peer_id in self.bans or (peer is not None and peer.shunned_until > now)
 
     def known(self) -> Sequence[tuple[PeerId, Peer]]:
         """All of the table, sorted by id: for status."""
@@ -266,7 +259,9 @@ class View:
     def explain(self, now: float, needed: Sequence[PeerId]) -> str:
         """One sentence: which of the ``needed`` peers are missing and why."""
         reasons = [
-            (peer, missing(self._peers.get(peer), now)) for peer in needed if peer != self.own
+            (peer, missing(self._peers.get(peer), now, self.bans.get(peer, "")))
+            for peer in needed
+            if peer != self.own
         ]
         lacking = [f"{short(peer)} {reason}" for peer, reason in reasons if reason]
         if not lacking:
@@ -282,6 +277,8 @@ class View:
         if peer is not None or peer_id == self.own:
             return peer
         peer = Peer(None, now, now, luck(self._salt, peer_id), met, scored_at=now)
+        if peer_id in self.bans:
+            peer.shunned_until = math.inf
         is_kept = peer_id in self.kept
         is_full = not is_kept and len(self._peers) - self._kept_held >= self.peers_max
         if is_full and not self._make_room(peer, now):

@@ -4,7 +4,7 @@ Implements docs/protocol.md, "Scores". ``now`` is unix seconds everywhere.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from blake3 import blake3
@@ -16,6 +16,18 @@ SCORE_HALF_LIFE_S = 600.0
 """Time in which half of a score is forgiven."""
 LONG_KNOWN_SHARE = 4
 """One in so many of the table's places is for the met peers that are known for longest."""
+BLAME: Mapping[str, float] = {
+    "malformed": 2.0,
+    "too_large": 4.0,
+    "bad_signature": 5.0,
+    "equivocation": 10.0,
+    "refused": 0.0,
+    "expired": 0.0,
+    "wrong_swarm": 0.0,
+}
+"""How much a protocol error of each reason lowers the score."""
+BLAME_OTHER = 2.0
+"""The same, for reasons without an entry."""
 SHUN_BELOW = -10.0
 """A peer whose score falls to this is shunned."""
 SHUN_S = 300.0
@@ -44,6 +56,15 @@ class Peer:
     scored_at: float = 0.0
     errors: dict[str, int] = field(default_factory=dict)
     """Reason -> protocol errors."""
+
+
+@dataclass(frozen=True)
+class Usable:
+    """The usable records, and for which times: until ``until``, excluded; unix seconds."""
+
+    records: Sequence[PeerRecord]
+    since: float
+    until: float
 
 
 def decayed_score(peer: Peer, now: float) -> float:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from node.errors import BadSignature, Malformed
-from node.identity import Signer, Verifier, public_key_of
+from node.errors import Malformed
+from node.identity import Signer, Verifier
+from node.ledger.forks import BATCH, check_signature
 from node.memory.config import MemorySpec
 from node.merkle import digest
 from node.types import JobId
@@ -17,8 +18,6 @@ from node.wire.convert_memory import encode_header, signed_header
 from node.wire.memory_messages import Batch, BatchHeader, KeyType, SignedHeader
 from workloads.api import Entries
 
-KIND = "batch"
-"""Kind of the signature; its round is the batch's seq."""
 BODY_DOMAIN = "memory body"
 
 _KEY_DTYPES: dict[KeyType, np.dtype[Any]] = {
@@ -113,20 +112,7 @@ def make_batch(
         body_hash=digest(BODY_DOMAIN, body),
     )
     raw = encode_header(header)
-    return Batch(signed_header(raw, signer.sign(KIND, job, header.seq, raw)), body)
-
-
-def check_signature(signed: SignedHeader, job: JobId, verify: Verifier) -> None:
-    """Whether a header is its author's, in this job.
-
-    Raises:
-        BadSignature: it is not, or it is of another job.
-    """
-    h = signed.header
-    if h.job != job:
-        raise BadSignature("a batch of another job")
-    if not verify(public_key_of(h.author), KIND, job, h.seq, signed.raw, signed.signature):
-        raise BadSignature(f"the signature of batch {h.seq} of {h.author} does not verify")
+    return Batch(signed_header(raw, signer.sign(BATCH, job, header.seq, raw)), body)
 
 
 def check_batch(batch: Batch, job: JobId, spec: MemorySpec, verify: Verifier) -> None:

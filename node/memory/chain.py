@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from node.ledger.forks import contradict
 from node.memory.config import BATCH_OVERHEAD_BYTES, MemorySpec
-from node.memory.evidence import contradict
 from node.types import PeerId
 from node.wire.memory_messages import BatchHeader, ForkEvidence, MemoryLine, SignedHeader
 

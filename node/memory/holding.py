@@ -57,6 +57,8 @@ class Holding:
         """Why the disk takes nothing now."""
         self.on_news: Callable[[PeerId], None] = lambda author: None
         """Called with the author of each change."""
+        self.on_fork: Callable[[ForkEvidence], Awaitable[None]] | None = None
+        """Called with each new proof, and with those on disk."""
         self._locks = {author: asyncio.Lock() for author in self.set.authors}
 
     async def load(self) -> None:
@@ -65,6 +67,8 @@ class Holding:
             found = await self.log.load(author, self.verify)
             if isinstance(found, ForkEvidence):
                 self.set.fork(found)
+                if self.on_fork is not None:  # a crash may have come before it was told
+                    await self.on_fork(found)
                 continue
             self.set.restore(author, found)
             if not self.set.chain(author).is_complete:
@@ -173,7 +177,9 @@ class Holding:
             self.set.fork(evidence)
             self.feed.push(Change(author, None, 0))
             self.on_news(author)
-            return True
+        if self.on_fork is not None:
+            await self.on_fork(evidence)
+        return True
 
     async def replay(self) -> AsyncIterator[Change]:
         """All that is held at the first step, by author and from the oldest."""

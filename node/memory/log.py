@@ -11,17 +11,17 @@ from functools import partial
 
 from node.errors import PeerError
 from node.identity import Verifier
+from node.ledger.forks import check_fork
 from node.memory.batch import check_batch, check_content
 from node.memory.config import MemorySpec
-from node.memory.evidence import check_evidence
 from node.memory.segment import AuthorLog, Index, Segment, cut, join, split
 from node.ports import Compute, Store
 from node.types import JobId, PeerId
 from node.wire.convert_memory import (
     decode_batch,
-    decode_evidence,
+    decode_fork,
     encode_batch,
-    encode_evidence,
+    encode_fork,
 )
 from node.wire.memory_messages import Batch, ForkEvidence, SignedHeader
 
@@ -79,8 +79,8 @@ class BatchLog:
         self._authors.pop(author, None)
         if (proof := await self._store.get(self._named(author, "fork"))) is not None:
             try:
-                evidence = decode_evidence(proof)
-                check_evidence(evidence, self._job, verify)
+                evidence = decode_fork(proof)
+                check_fork(evidence, self._job, verify)
             except PeerError:
                 await self._store.drop([self._named(author, "fork")])
             else:
@@ -220,7 +220,7 @@ class BatchLog:
         """Keep the proof, then drop the author's batches."""
         async with self._writing:
             key = self._named(evidence.author, "fork")
-            await self._store.put({key: encode_evidence(evidence)})
+            await self._store.put({key: encode_fork(evidence)})
             await self._clear(evidence.author)
 
     async def _write_segment(

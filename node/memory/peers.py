@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from node.errors import PeerError, Refused, Unavailable
+from node.ledger.forks import check_fork
 from node.memory.config import MemoryPace
-from node.memory.evidence import check_evidence
 from node.memory.holding import Holding
 from node.memory.planning import PeerState, Planner
 from node.memory.pulling import Puller
@@ -202,7 +202,7 @@ class PeerTasks:
             for evidence in reply.evidence:
                 if evidence.author not in held or held.chain(evidence.author).is_forked:
                     continue
-                check_evidence(evidence, self._holding.job, self._holding.verify)
+                check_fork(evidence, self._holding.job, self._holding.verify)
                 await self._puller.fork(evidence)
         except PeerError as error:
             self._on_blame(entry.peer, error)

@@ -5,7 +5,7 @@ Implements docs/protocol.md, "Shared memory". Pull only: a peer tells and asks w
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +45,8 @@ class MemoryDeps:
     rng: np.random.Generator
     """Chooses partners and spreads pauses."""
     on_blame: Callable[[PeerId, PeerError], None]
+    on_fork: Callable[[ForkEvidence], Awaitable[None]] | None = None
+    """Told of each new proof of a fork."""
     may_append: bool = True
     """False after the slot log was lost: what this node signed before is not known."""
 
@@ -107,6 +109,8 @@ class MemoryService:
         self._holding = Holding(
             job, authors, spec, deps.store, deps.compute, deps.verify, self._feed
         )
+        if deps.on_fork is not None:
+            self._holding.on_fork = deps.on_fork
         self.serving = Serving(self._holding, self._pace)
         self._peers: PeerTasks | None = None
         self._signed = 0

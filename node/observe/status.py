@@ -59,6 +59,8 @@ class JobStatus:
     weights: Mapping[str, float] = field(default_factory=dict)
     """Peer id -> weight that the rule gave its contribution in the last certificate, where this
     node computed it; about 1 in sum."""
+    bans: Mapping[str, int] = field(default_factory=dict)
+    """Peer id -> round whose certificate banned it from the job."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class PeerStatus:
     """Reason -> count of protocol errors seen from it."""
     serves_any: bool = False
     """It serves every job that the swarm publishes."""
+    banned: str = ""
+    """Why it is banned, in words; empty: it is not."""
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,16 @@ class ControlStub:
                 request_serializer=node_dot_wire_dot_control__pb2.StopJobRequest.SerializeToString,
                 response_deserializer=node_dot_wire_dot_control__pb2.StopJobReply.FromString,
                 _registered_method=True)
+        self.ListEvidence = channel.unary_unary(
+                '/artel.v1.Control/ListEvidence',
+                request_serializer=node_dot_wire_dot_control__pb2.ListEvidenceRequest.SerializeToString,
+                response_deserializer=node_dot_wire_dot_control__pb2.ListEvidenceReply.FromString,
+                _registered_method=True)
+        self.GetEvidence = channel.unary_unary(
+                '/artel.v1.Control/GetEvidence',
+                request_serializer=node_dot_wire_dot_control__pb2.GetEvidenceRequest.SerializeToString,
+                response_deserializer=node_dot_wire_dot_control__pb2.GetEvidenceReply.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -125,6 +135,20 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListEvidence(self, request, context):
+        """The peers that evidence held here convicts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetEvidence(self, request, context):
+        """The evidence against one of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -162,6 +186,16 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.StopJob,
                     request_deserializer=node_dot_wire_dot_control__pb2.StopJobRequest.FromString,
                     response_serializer=node_dot_wire_dot_control__pb2.StopJobReply.SerializeToString,
+            ),
+            'ListEvidence': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEvidence,
+                    request_deserializer=node_dot_wire_dot_control__pb2.ListEvidenceRequest.FromString,
+                    response_serializer=node_dot_wire_dot_control__pb2.ListEvidenceReply.SerializeToString,
+            ),
+            'GetEvidence': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEvidence,
+                    request_deserializer=node_dot_wire_dot_control__pb2.GetEvidenceRequest.FromString,
+                    response_serializer=node_dot_wire_dot_control__pb2.GetEvidenceReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -354,6 +388,60 @@ class Control:
             '/artel.v1.Control/StopJob',
             node_dot_wire_dot_control__pb2.StopJobRequest.SerializeToString,
             node_dot_wire_dot_control__pb2.StopJobReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/artel.v1.Control/ListEvidence',
+            node_dot_wire_dot_control__pb2.ListEvidenceRequest.SerializeToString,
+            node_dot_wire_dot_control__pb2.ListEvidenceReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/artel.v1.Control/GetEvidence',
+            node_dot_wire_dot_control__pb2.GetEvidenceRequest.SerializeToString,
+            node_dot_wire_dot_control__pb2.GetEvidenceReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -29,10 +29,12 @@ from node.wire.convert_ledger import (
     reason,
     rising,
 )
-from node.wire.convert_memory import lines_from, lines_to
+from node.wire.convert_memory import fork_from, fork_to, lines_from, lines_to
 from node.wire.limits import (
     COMMITMENT_BYTES_MAX,
     DECISION_BYTES_MAX,
+    EVIDENCE_BYTES_MAX,
+    EVIDENCE_LIST_BYTES_MAX,
     EXPONENT_MAX,
     EXPONENT_MIN,
     FETCH_IDS_MAX,
@@ -42,9 +44,12 @@ from node.wire.limits import (
     SIGNED_BODY_BYTES_MAX,
     SQUARE_NORM_MAX,
 )
+from node.wire.memory_messages import ForkEvidence
 from node.wire.messages import (
     Ack,
     Commitment,
+    Contradiction,
+    Evidence,
     FetchReply,
     FetchRequest,
     Have,
@@ -117,6 +122,61 @@ def decode_signed(data: bytes, job: JobId, round_: int) -> Signed:
     message = pb.Signed()
     parse(message, data, SIGNED_BODY_BYTES_MAX + 1024)
     return _signed_from(message, job, round_)
+
+
+# Evidence --------------------------------------------------------------------------------------
+
+
+def _evidence_to(evidence: Evidence) -> pb.Evidence:
+    if isinstance(evidence, ForkEvidence):
+        return pb.Evidence(job=evidence.one.header.job, fork=fork_to(evidence))
+    first, second = evidence.first, evidence.second
+    pair = _signed_to(first), _signed_to(second)
+    return pb.Evidence(job=first.job, round=first.round, first=pair[0], second=pair[1])
+
+
+def _evidence_from(m: pb.Evidence) -> Evidence:
+    if m.ByteSize() > EVIDENCE_BYTES_MAX:
+        raise TooLarge(f"evidence of {m.ByteSize()} bytes, at most {EVIDENCE_BYTES_MAX}")
+    job = JobId(digest(m.job, "job"))
+    value: Evidence
+    if m.HasField("fork"):
+        value = fork_from(m.fork)
+    else:
+        round_ = check_round(m.round)
+        value = Contradiction(
+            _signed_from(m.first, job, round_), _signed_from(m.second, job, round_)
+        )
+    if _bytes_of(_evidence_to(value)) != _bytes_of(m):
+        raise Malformed("evidence with fields that say nothing, or of another job")
+    return value
+
+
+def _bytes_of(m: pb.Evidence) -> bytes:
+    return m.SerializeToString(deterministic=True)
+
+
+def _all_evidence(messages: Sequence[pb.Evidence]) -> tuple[Evidence, ...]:
+    _count(messages, ELECTORS_MAX, "evidence")
+    total = sum(m.ByteSize() for m in messages)
+    if total > EVIDENCE_LIST_BYTES_MAX:
+        raise TooLarge(f"{total} bytes of evidence, at most {EVIDENCE_LIST_BYTES_MAX}")
+    return tuple(map(_evidence_from, messages))
+
+
+def encode_evidence(evidence: Evidence) -> bytes:
+    """What travels, lies on disk, and is exported."""
+    return _bytes_of(_evidence_to(evidence))
+
+
+def decode_evidence(data: bytes) -> Evidence:
+    """Inverse of ``encode_evidence``; whether it proves anything is checked elsewhere."""
+    m = pb.Evidence()
+    parse(m, data, EVIDENCE_BYTES_MAX)
+    value = _evidence_from(m)
+    if encode_evidence(value) != data:
+        raise Malformed("evidence with reordered fields")
+    return value
 
 
 # Bodies of signed messages ---------------------------------------------------------------------
@@ -203,10 +263,7 @@ def encode_list(value: ListMessage) -> bytes:
         wide=value.wide,
         haves=[_signed_to(h) for h in value.haves],
         commitments=_held_to(value.commitments),
-        equivocations=[
-            pb.Equivocation(first=_signed_to(a), second=_signed_to(b))
-            for a, b in value.equivocations
-        ],
+        evidence=[_evidence_to(e) for e in value.evidence],
     ).SerializeToString()
 
 
@@ -214,16 +271,12 @@ def decode_list(body: bytes, job: JobId, round_: int) -> ListMessage:
     """Inverse of ``encode_list``."""
     m = pb.List()
     parse(m, body, SIGNED_BODY_BYTES_MAX)
-    _count(m.equivocations, ELECTORS_MAX, "equivocations")
     return ListMessage(
         view=check_view(m.view),
         wide=m.wide,
         haves=_all_signed(m.haves, job, round_, "haves"),
         commitments=_held_from(m.commitments),
-        equivocations=tuple(
-            (_signed_from(e.first, job, round_), _signed_from(e.second, job, round_))
-            for e in m.equivocations
-        ),
+        evidence=_all_evidence(m.evidence),
     )
 
 
@@ -373,6 +426,8 @@ def encode_round(message: RoundMessage) -> bytes:
         return _with_body(m, m.SPREAD_FIELD_NUMBER, _spread_pieces(body))
     elif isinstance(body, PrepareCertificate):
         m.prepared.CopyFrom(prepared_to(body))
+    elif isinstance(body, Contradiction | ForkEvidence):
+        m.evidence.CopyFrom(_evidence_to(body))
     else:
         m.certificate.CopyFrom(certificate_to(body))
     return m.SerializeToString()
@@ -402,6 +457,8 @@ def decode_round(data: bytes) -> RoundMessage:
         body = prepared_from(m.prepared)
     elif which == "certificate":
         body = certificate_from(m.certificate)
+    elif which == "evidence":
+        body = _evidence_from(m.evidence)
     else:
         raise Malformed("a round message without a body")
     return RoundMessage(job, round_, digest(m.prev, "prev"), body)

@@ -218,6 +218,8 @@ def decode_decision(data: bytes) -> Decision:
         raise Malformed("an electorate has 1 to 64 members")
     if any(len(key) != PUBLIC_KEY_BYTES for key in [*m.bans, *(e.public_key for e in m.next)]):
         raise Malformed("a public key has a wrong length")
+    if any(a >= b for a, b in pairwise(m.bans)):
+        raise Malformed("bans must rise strictly")
     peers = [peer_id_of(e.public_key) for e in m.next]
     if any(a >= b for a, b in pairwise(peers)):
         raise Malformed("electors must be distinct and sorted by peer id")

@@ -141,27 +141,29 @@ def decode_batch(data: bytes) -> Batch:
     return Batch(signed, m.body)
 
 
-def _evidence_to(e: ForkEvidence) -> pb.ForkEvidence:
+def fork_to(e: ForkEvidence) -> pb.ForkEvidence:
+    """To protobuf."""
     return pb.ForkEvidence(one=_signed_to(e.one), other=_signed_to(e.other))
 
 
-def _evidence_from(m: pb.ForkEvidence) -> ForkEvidence:
+def fork_from(m: pb.ForkEvidence) -> ForkEvidence:
+    """From protobuf, checked in form."""
     return ForkEvidence(
         signed_header(m.one.header, m.one.signature),
         signed_header(m.other.header, m.other.signature),
     )
 
 
-def encode_evidence(e: ForkEvidence) -> bytes:
+def encode_fork(e: ForkEvidence) -> bytes:
     """What is kept on disk."""
-    return _evidence_to(e).SerializeToString()
+    return fork_to(e).SerializeToString()
 
 
-def decode_evidence(data: bytes) -> ForkEvidence:
-    """Inverse of ``encode_evidence``; whether it proves anything is checked elsewhere."""
+def decode_fork(data: bytes) -> ForkEvidence:
+    """Inverse of ``encode_fork``; whether it proves anything is checked elsewhere."""
     m = pb.ForkEvidence()
     parse(m, data, _EVIDENCE_BYTES_MAX)
-    return _evidence_from(m)
+    return fork_from(m)
 
 
 def lines_to(lines: Sequence[MemoryLine]) -> list[pb.MemoryLine]:
@@ -219,7 +221,7 @@ def decode_memory_request(data: bytes) -> MemoryRequest:
 
 def encode_memory_reply(r: MemoryReply) -> bytes:
     """Reply of "memory/1"."""
-    evidence = [_evidence_to(e) for e in r.evidence]
+    evidence = [fork_to(e) for e in r.evidence]
     return pb.MemoryReply(lines=lines_to(r.lines), evidence=evidence).SerializeToString()
 
 
@@ -229,7 +231,7 @@ def decode_memory_reply(data: bytes) -> MemoryReply:
     parse(m, data, MEMORY_REPLY_BYTES_MAX)
     if len(m.evidence) > AUTHORS_MAX:
         raise TooLarge(f"{len(m.evidence)} proofs, at most {AUTHORS_MAX}")
-    return MemoryReply(lines_from(m.lines), tuple(_evidence_from(e) for e in m.evidence))
+    return MemoryReply(lines_from(m.lines), tuple(fork_from(e) for e in m.evidence))
 
 
 def encode_batches_request(r: BatchesRequest) -> bytes:

@@ -72,27 +72,33 @@ class Have(_message.Message):
     prepared: _ledger_pb2.PrepareCertificate
     def __init__(self, view: _Optional[int] = ..., held: _Optional[_Iterable[_Union[HeldCommitment, _Mapping]]] = ..., prepared: _Optional[_Union[_ledger_pb2.PrepareCertificate, _Mapping]] = ...) -> None: ...
 
-class Equivocation(_message.Message):
-    __slots__ = ("first", "second")
+class Evidence(_message.Message):
+    __slots__ = ("job", "round", "first", "second", "fork")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
     FIRST_FIELD_NUMBER: _ClassVar[int]
     SECOND_FIELD_NUMBER: _ClassVar[int]
+    FORK_FIELD_NUMBER: _ClassVar[int]
+    job: bytes
+    round: int
     first: Signed
     second: Signed
-    def __init__(self, first: _Optional[_Union[Signed, _Mapping]] = ..., second: _Optional[_Union[Signed, _Mapping]] = ...) -> None: ...
+    fork: _memory_pb2.ForkEvidence
+    def __init__(self, job: _Optional[bytes] = ..., round: _Optional[int] = ..., first: _Optional[_Union[Signed, _Mapping]] = ..., second: _Optional[_Union[Signed, _Mapping]] = ..., fork: _Optional[_Union[_memory_pb2.ForkEvidence, _Mapping]] = ...) -> None: ...
 
 class List(_message.Message):
-    __slots__ = ("view", "wide", "haves", "commitments", "equivocations")
+    __slots__ = ("view", "wide", "haves", "commitments", "evidence")
     VIEW_FIELD_NUMBER: _ClassVar[int]
     WIDE_FIELD_NUMBER: _ClassVar[int]
     HAVES_FIELD_NUMBER: _ClassVar[int]
     COMMITMENTS_FIELD_NUMBER: _ClassVar[int]
-    EQUIVOCATIONS_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     view: int
     wide: bool
     haves: _containers.RepeatedCompositeFieldContainer[Signed]
     commitments: _containers.RepeatedCompositeFieldContainer[HeldCommitment]
-    equivocations: _containers.RepeatedCompositeFieldContainer[Equivocation]
-    def __init__(self, view: _Optional[int] = ..., wide: _Optional[bool] = ..., haves: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ..., commitments: _Optional[_Iterable[_Union[HeldCommitment, _Mapping]]] = ..., equivocations: _Optional[_Iterable[_Union[Equivocation, _Mapping]]] = ...) -> None: ...
+    evidence: _containers.RepeatedCompositeFieldContainer[Evidence]
+    def __init__(self, view: _Optional[int] = ..., wide: _Optional[bool] = ..., haves: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ..., commitments: _Optional[_Iterable[_Union[HeldCommitment, _Mapping]]] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ...) -> None: ...
 
 class Complaint(_message.Message):
     __slots__ = ("elector", "reason")
@@ -189,7 +195,7 @@ class Spread(_message.Message):
     def __init__(self, plan_id: _Optional[bytes] = ..., parts: _Optional[_Iterable[_Union[PartBytes, _Mapping]]] = ..., result: _Optional[_Union[Signed, _Mapping]] = ...) -> None: ...
 
 class RoundMessage(_message.Message):
-    __slots__ = ("job", "round", "prev", "signed", "scatter", "spread", "prepared", "certificate")
+    __slots__ = ("job", "round", "prev", "signed", "scatter", "spread", "prepared", "certificate", "evidence")
     JOB_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     PREV_FIELD_NUMBER: _ClassVar[int]
@@ -198,6 +204,7 @@ class RoundMessage(_message.Message):
     SPREAD_FIELD_NUMBER: _ClassVar[int]
     PREPARED_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     job: bytes
     round: int
     prev: bytes
@@ -206,7 +213,8 @@ class RoundMessage(_message.Message):
     spread: Spread
     prepared: _ledger_pb2.PrepareCertificate
     certificate: _ledger_pb2.Certificate
-    def __init__(self, job: _Optional[bytes] = ..., round: _Optional[int] = ..., prev: _Optional[bytes] = ..., signed: _Optional[_Union[Signed, _Mapping]] = ..., scatter: _Optional[_Union[Scatter, _Mapping]] = ..., spread: _Optional[_Union[Spread, _Mapping]] = ..., prepared: _Optional[_Union[_ledger_pb2.PrepareCertificate, _Mapping]] = ..., certificate: _Optional[_Union[_ledger_pb2.Certificate, _Mapping]] = ...) -> None: ...
+    evidence: Evidence
+    def __init__(self, job: _Optional[bytes] = ..., round: _Optional[int] = ..., prev: _Optional[bytes] = ..., signed: _Optional[_Union[Signed, _Mapping]] = ..., scatter: _Optional[_Union[Scatter, _Mapping]] = ..., spread: _Optional[_Union[Spread, _Mapping]] = ..., prepared: _Optional[_Union[_ledger_pb2.PrepareCertificate, _Mapping]] = ..., certificate: _Optional[_Union[_ledger_pb2.Certificate, _Mapping]] = ..., evidence: _Optional[_Union[Evidence, _Mapping]] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("round", "prev")

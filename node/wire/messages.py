@@ -10,7 +10,7 @@ from functools import cached_property
 from blake3 import blake3
 
 from node.types import Digest, JobId
-from node.wire.memory_messages import MemoryLine, MemoryReach
+from node.wire.memory_messages import ForkEvidence, MemoryLine, MemoryReach
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,18 @@ class Signed:
         hasher = blake3(b"artel/1 signed\0" + self.kind.encode() + b"\0")
         hasher.update(self.job + self.round.to_bytes(8, "big") + self.signer + self.body)
         return Digest(hasher.digest())
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """Two messages that one key signed for one slot; ``first`` has the smaller body."""
+
+    first: Signed
+    second: Signed
+
+
+Evidence = Contradiction | ForkEvidence
+"""What proves a key to have lied, once ``ledger.evidence.offender`` has checked it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +89,7 @@ class Decision:
     credits: tuple[tuple[int, int], ...]
     """(elector, micro-credits) minted."""
     bans: tuple[bytes, ...]
+    """Public keys that are electors no more, rising."""
     electors: tuple[tuple[bytes, int], ...]
     """Electorate of the next round: (public key, incarnation)."""
     lease_until_round: int
@@ -129,7 +142,8 @@ class ListMessage:
     wide: bool
     haves: tuple[Signed, ...]
     commitments: tuple[tuple[int, Digest], ...]
-    equivocations: tuple[tuple[Signed, Signed], ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    """Against electors, by rising index: they are out of the list, and banned by its decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +219,7 @@ class Spread:
     result: Signed | None
 
 
-RoundBody = Signed | Scatter | Spread | PrepareCertificate | Certificate
+RoundBody = Signed | Scatter | Spread | PrepareCertificate | Certificate | Evidence
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,13 @@ from simulator.attacks.reducers import (
     wrong_weights,
 )
 from simulator.attacks.shelves import false_shelf
-from simulator.attacks.signatures import equivocate, replay
+from simulator.attacks.signatures import (
+    double_propose,
+    double_vote,
+    equivocate,
+    frame,
+    replay,
+)
 from simulator.attacks.values import (
     below_tolerance,
     denormal,
@@ -58,6 +64,8 @@ __all__ = [
     "censor",
     "collude",
     "denormal",
+    "double_propose",
+    "double_vote",
     "drift",
     "drop_contributor",
     "eclipse",
@@ -65,6 +73,7 @@ __all__ = [
     "false_shelf",
     "flood",
     "flood_memory",
+    "frame",
     "free_ride_copy",
     "free_ride_noise",
     "free_ride_stale",
@@ -119,9 +128,9 @@ _REDUCER: tuple[type[Attack], ...] = (
     collude,
 )  # fmt: skip
 _PROTOCOL: tuple[type[Attack], ...] = (
-    equivocate, bad_signatures, replay, inflate_steps, inflate_weight, withhold, withhold_some,
-    unfair_leader, skip_leader, censor, false_shelf, sybil, eclipse, flood, slow_loris, oversized,
-    malformed, silent,
+    equivocate, double_vote, double_propose, frame, bad_signatures, replay, inflate_steps,
+    inflate_weight, withhold, withhold_some, unfair_leader, skip_leader, censor, false_shelf,
+    sybil, eclipse, flood, slow_loris, oversized, malformed, silent,
 )  # fmt: skip
 
 ATTACKS: Mapping[str, type[Attack]] = MappingProxyType(

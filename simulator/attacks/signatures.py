@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from typing import ClassVar
 
 from node.errors import PeerError, Unavailable
+from node.identity import public_key_of
 from node.jobs.courier import ACK_BYTES_MAX, ROUND_METHOD
 from node.ports import Handler, Ports, Sign, Transport
 from node.types import Digest, PeerId
@@ -15,6 +17,7 @@ from node.wire.convert import (
     decode_plan,
     decode_proposal,
     decode_results,
+    decode_round,
     decode_screens,
     decode_vote,
     encode_commitment,
@@ -23,11 +26,12 @@ from node.wire.convert import (
     encode_plan,
     encode_proposal,
     encode_results,
+    encode_round,
     encode_screens,
     encode_vote,
 )
 from node.wire.convert_ledger import decode_decision, encode_decision
-from node.wire.messages import Signed
+from node.wire.messages import Contradiction, Signed, Vote
 from simulator.attacks.base import Attack
 from simulator.attacks.shells import TransportShell
 
@@ -107,6 +111,81 @@ _OTHERS: Mapping[str, Callable[[Signed], bytes]] = {
     "vote": _other_vote,
 }
 """Kind -> another body that its signer could have meant."""
+
+
+class _Doubling(Attack):
+    """After each message of its kinds it sends another value for its slot, to the same peer."""
+
+    kinds: ClassVar[tuple[str, ...]]
+
+    def ports(self, ports: Ports, sign: Sign) -> Ports:
+        """The transport says everything of these kinds twice, in two ways."""
+        ports = super().ports(ports, sign)
+        return replace(ports, transport=_Stammer(ports.transport, self))
+
+    def other(self, request: bytes) -> bytes | None:
+        """What contradicts a round message; None: it is of another kind."""
+        body = decode_round(request).body
+        if not (isinstance(body, Signed) and body.kind in self.kinds):
+            return None
+        return self.forge(request, _OTHERS[body.kind])
+
+
+class double_vote(_Doubling):
+    """Votes for two decisions in one view, both to the leader, who counts votes.
+
+    Source: Buchman et al. 2018, arXiv:1807.04938 (Tendermint), on duplicate votes.
+    """
+
+    kinds = ("prepare", "vote")
+
+
+class double_propose(_Doubling):
+    """As a leader it proposes two decisions in one view to everybody, the true one first."""
+
+    kinds = ("propose",)
+
+
+class frame(_Doubling):
+    """Shows forged evidence: two votes in the name of an honest elector that never signed them."""
+
+    kinds = ("commit",)
+
+    def other(self, request: bytes) -> bytes | None:
+        """The accusation."""
+        envelope = decode_round(request)
+        body = envelope.body
+        if not (isinstance(body, Signed) and body.kind in self.kinds):
+            return None
+        friends = set(self.accomplices)
+        victim = next((p for e, p in enumerate(self.electors) if e not in friends), self.own)
+        key = public_key_of(victim)
+        first, second = (
+            # Signed, but by us: all that is missing is the victim's own signature.
+            replace(self.signed(body, encode_vote(Vote(0, Digest(word * 32))), "vote"), signer=key)
+            for word in (b"a", b"b")
+        )
+        return encode_round(replace(envelope, body=Contradiction(first, second)))
+
+
+class _Stammer(TransportShell):
+    def __init__(self, inner: Transport, attack: _Doubling) -> None:
+        super().__init__(inner)
+        self._attack = attack
+
+    async def call(
+        self, peer: PeerId, method: str, request: bytes, *, timeout_s: float, reply_bytes_max: int
+    ) -> bytes:
+        reply = await self.inner.call(
+            peer, method, request, timeout_s=timeout_s, reply_bytes_max=reply_bytes_max
+        )
+        other = self._attack.other(request) if method == ROUND_METHOD else None
+        if other is not None:
+            with suppress(PeerError, Unavailable):
+                await self.inner.call(
+                    peer, method, other, timeout_s=timeout_s, reply_bytes_max=ACK_BYTES_MAX
+                )
+        return reply
 
 
 class replay(Attack):

@@ -24,16 +24,16 @@ def holds(
     id_: Digest,
     votes: tuple[VoteSignature, ...],
 ) -> bool:
-    """Whether a quorum of distinct founders signed this vote."""
+    """Whether a quorum of distinct electors of the round signed this vote."""
     body = view.to_bytes(4, "big") + id_
-    verify = facts.verify
+    verify, roll = facts.verify, facts.roll(heard.round)
     good = {
         v.elector
         for v in votes
-        if v.elector < facts.n
-        and verify(facts.keys[v.elector], kind, heard.job, heard.round, body, v.signature)
+        if v.elector < roll.n
+        and verify(roll.keys[v.elector], kind, heard.job, heard.round, body, v.signature)
     }
-    return len(good) == len(votes) and len(good) >= facts.quorum
+    return len(good) == len(votes) and len(good) >= roll.quorum
 
 
 class OneDecision(Check):
@@ -56,7 +56,7 @@ class OneDecision(Check):
             self._certificate(message, message.certificate)
 
     def _vote(self, heard: Heard, signed: Signed) -> None:
-        elector = self.facts.elector_of.get(heard.sender)
+        elector = self.facts.roll(heard.round).elector_of.get(heard.sender)
         view, id_ = int.from_bytes(signed.body[:4], "big"), Digest(signed.body[4:])
         if elector is not None and self.facts.verify(
             signed.signer, "vote", signed.job, signed.round, signed.body, signed.signature
@@ -90,17 +90,18 @@ class OneDecision(Check):
     def _check_votes(self, moved: Moved) -> None:
         """The leader's own vote and its colluders' may have come another way than by the wire."""
         head, facts = moved.head, self.facts
+        roll = facts.roll(head.round)
         best = max(
             (
-                len([e for e in electors if facts.is_honest(facts.electors[e].index)])
+                len([e for e in electors if facts.is_honest(roll.electors[e].index)])
                 for (round_, _, id_), electors in self._votes.items()
                 if (round_, id_) == (head.round, head.id)
             ),
             default=0,
         )
-        if best + 1 + facts.liars < facts.quorum:
+        if best + 1 + facts.liars(head.round) < roll.quorum:
             text = f"node-{moved.node} takes round {head.round} as certified after {best} honest "
-            self.fail(moved.at_s, f"{text}votes on the wire; {facts.quorum} needed", "quorum")
+            self.fail(moved.at_s, f"{text}votes on the wire; {roll.quorum} needed", "quorum")
 
     def forget(self, before_round: int) -> None:
         """Old votes."""
@@ -198,7 +199,7 @@ class LockRule(Check):
 
     def _learn(self, round_: int, lock: PrepareCertificate) -> None:
         known = self._locks.setdefault((round_, lock.decision_id), [])
-        if all(k.view != lock.view for k in known) or len(known) < 2 * self.facts.n:
+        if all(k.view != lock.view for k in known) or len(known) < 2 * self.facts.founders.n:
             known.append(lock)
 
     def _check(self, heard: Heard, view: int, id_: Digest, voted: dict[int, Digest]) -> None:

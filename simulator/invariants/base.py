@@ -1,7 +1,8 @@
 """What all checks share: the facts of the run, and how a violation is told."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from node.identity import Verifier
@@ -31,6 +32,47 @@ class Violation:
     text: str
 
 
+@dataclass(frozen=True)
+class Roll:
+    """The electors of one round, in the order of their peer ids: elector -> its node."""
+
+    electors: "tuple[SimNode, ...]"
+
+    @classmethod
+    def of(cls, nodes: "Iterable[SimNode]") -> "Roll":
+        """The roll of these nodes."""
+        return cls(tuple(sorted(nodes, key=lambda node: node.peer)))
+
+    def without(self, bans: Collection[bytes]) -> "Roll":
+        """Those whose keys are not banned."""
+        return Roll(tuple(n for n in self.electors if n.signer.public_key not in bans))
+
+    @property
+    def n(self) -> int:
+        """How many they are."""
+        return len(self.electors)
+
+    @property
+    def f(self) -> int:
+        """Liars that they bear."""
+        return (self.n - 1) // 3
+
+    @property
+    def quorum(self) -> int:
+        """Votes that decide."""
+        return -(-2 * self.n // 3)
+
+    @cached_property
+    def keys(self) -> tuple[bytes, ...]:
+        """Elector -> public key."""
+        return tuple(node.signer.public_key for node in self.electors)
+
+    @cached_property
+    def elector_of(self) -> Mapping[int, int]:
+        """Node -> elector; followers and the banned have none."""
+        return {node.index: e for e, node in enumerate(self.electors)}
+
+
 @dataclass
 class Facts:
     """What is known of the run, gathered once for all checks.
@@ -52,25 +94,28 @@ class Facts:
         world = self.world
         self.verify: Verifier = verify if world.scenario.signer == "keyed" else verify_ed25519
         self._liars = world.liars
-        electors = world.nodes[: world.scenario.nodes]
-        self.n = world.scenario.nodes
-        self.f = (self.n - 1) // 3
-        self.quorum = -(-2 * self.n // 3)
-        self.keys = tuple(
-            node.signer.public_key for node in sorted(electors, key=lambda node: node.peer)
-        )
-        """Public keys of the founders in the order of their peer ids: elector -> key."""
         self.nodes_by_peer: dict[PeerId, SimNode] = {node.peer: node for node in world.nodes}
-        by_key = {node.signer.public_key: node for node in electors}
-        self.electors: list[SimNode] = [by_key[key] for key in self.keys]
-        """Elector -> its node."""
-        self.elector_of = {node.index: e for e, node in enumerate(self.electors)}
-        """Node -> elector; followers have none."""
+        self.founders = Roll.of(world.nodes[: world.scenario.nodes])
+        self._rolls = {1: self.founders}
 
-    @property
-    def liars(self) -> int:
-        """How many electors lie."""
-        return sum(node.index in self._liars for node in self.electors)
+    def roll(self, round_: int) -> Roll:
+        """The electors of a round: the founders without whom the decisions before it banned.
+
+        While the decision before a round is not certified, those of the round before stand for it.
+        """
+        round_ = max(1, round_)  # a liar's message may name any
+        known = min(round_, max(self._rolls))
+        for r in range(known + 1, round_ + 1):
+            id_ = self.chain.get(r - 1)
+            decision = self.decisions.get(id_) if id_ is not None else None
+            if decision is None:
+                return self._rolls[r - 1]
+            self._rolls[r] = self._rolls[r - 1].without(decision.bans)
+        return self._rolls[round_]
+
+    def liars(self, round_: int) -> int:
+        """How many electors of a round lie."""
+        return sum(node.index in self._liars for node in self.roll(round_).electors)
 
     def refresh(self) -> None:
         """Look again who lies; a world may be told between its making and its start."""
@@ -100,6 +145,8 @@ class Heard:
     """What the sender signed itself."""
     lock: PrepareCertificate | None = None
     certificate: Certificate | None = None
+    accused: PeerId | None = None
+    """Whom the evidence in it speaks of."""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,13 @@ class NoFalseBlame(Check):
             frames = [f.name for f in traceback.extract_tb(error.__traceback__)[-3:]]
             text = f"node-{node}: {error!r} in {' > '.join(frames)}"
             self.fail(at_s, text, "only_peer_errors")
+        if event == "convicted" and self.facts.is_honest(node):
+            name = next(
+                (n for p, n in self.facts.nodes_by_peer.items() if p == fields["peer"]), None
+            )
+            if name is not None and self.facts.is_honest(name.index):
+                text = f"node-{node} holds evidence against honest {name.name}: {fields['reason']}"
+                self.fail(at_s, text, "no_honest_ban")
         if event != "peer_error" or not self.facts.is_honest(node):
             return
         blamed = next((n for p, n in self.facts.nodes_by_peer.items() if p == fields["peer"]), None)

@@ -25,7 +25,7 @@ ENTRIES_CREDITED_MAX = 4096
 
 
 class SoundChain(Check):
-    """Rounds grow; each decision follows the one before; electors stay; nobody honest is banned."""
+    """Rounds grow; decisions follow one another; electors stay or are banned; nobody honest is."""
 
     name = "sound_chain"
 
@@ -36,10 +36,11 @@ class SoundChain(Check):
         # A jump that only brings the state of the head keeps the head.
         if head.round < moved.before or (head.round == moved.before and not moved.caught_up):
             self.fail(at_s, f"{who} went from round {moved.before} to {head.round}")
-        if tuple(key for key, _ in head.electorate.keys) != facts.keys:
-            self.fail(at_s, f"{who} has other electors than the founders", "electorate")
+        if tuple(key for key, _ in head.electorate.keys) != facts.roll(head.round + 1).keys:
+            text = f"{who} has other electors after round {head.round} than those not banned"
+            self.fail(at_s, text, "electorate")
         if decision is None:
-            if facts.n > 1 and head.round:
+            if facts.founders.n > 1 and head.round:
                 text = f"{who} certified {head.id.hex()[:12]} for round {head.round}"
                 self.fail(at_s, f"{text}, which nobody proposed")
             return
@@ -50,8 +51,11 @@ class SoundChain(Check):
         if earlier is not None and earlier.halted:
             self.fail(at_s, f"{who} certified round {head.round} of a halted job", "halted")
         for key in decision.bans:
-            banned = next((n for n in facts.electors if n.signer.public_key == key), None)
-            if banned is not None and facts.is_honest(banned.index):
+            electors = facts.roll(head.round).electors
+            banned = next((n for n in electors if n.signer.public_key == key), None)
+            if banned is None:
+                self.fail(at_s, f"round {head.round} bans somebody who is no elector", "electorate")
+            elif facts.is_honest(banned.index):
                 self.fail(at_s, f"{banned.name} is honest and banned", "no_honest_ban")
 
 
@@ -70,7 +74,8 @@ class Credits(Check):
 
     def heard(self, message: Heard) -> None:
         """Remember commitments."""
-        signed, elector = message.signed, self.facts.elector_of.get(message.sender)
+        signed = message.signed
+        elector = self.facts.roll(message.round).elector_of.get(message.sender)
         if signed is not None and signed.kind == "commit" and elector is not None:
             self._commits.add((signed.round, elector, signed.id))
 
@@ -92,7 +97,7 @@ class Credits(Check):
         before = self.facts.decisions.get(decision.prev)
         if before is None and decision.memory and round_ > 1:
             return  # what the memory grew from is not known
-        electors = {node.peer: e for e, node in enumerate(self.facts.electors)}
+        electors = {node.peer: e for e, node in enumerate(self.facts.roll(round_).electors)}
         had = {reach.author: reach.entries for reach in (before.memory if before else ())}
         for reach in decision.memory:
             grown = min(reach.entries - had.get(reach.author, 0), ENTRIES_CREDITED_MAX)
@@ -102,7 +107,7 @@ class Credits(Check):
         if decision.credits != tuple(sorted(due.items())):
             self.fail(at_s, f"round {round_} mints {decision.credits} for the plan's {due}")
         for elector, id_ in decision.plan:
-            if self.facts.n > 1 and (round_, elector, id_) not in self._commits:
+            if self.facts.founders.n > 1 and (round_, elector, id_) not in self._commits:
                 text = f"round {round_} uses a contribution that elector {elector} never sent"
                 self.fail(at_s, text)
 
@@ -115,7 +120,7 @@ class Credits(Check):
                 return None
             counted = Counter(self._sums[r - 1])
             for elector, _ in decision.plan:
-                counted[self.facts.keys[elector]] += CREDIT_MICRO
+                counted[self.facts.roll(r).keys[elector]] += CREDIT_MICRO
             self._sums[r] = dict(counted)
         return self._sums[round_]
 
@@ -140,15 +145,16 @@ class Refusals(Check):
         if decision is None or decision.round in self._checked:
             return
         self._checked.add(decision.round)
+        electors, liars = facts.roll(decision.round).electors, facts.liars(decision.round)
         accused = [
-            (facts.electors[e].name, why)
+            (electors[e].name, why)
             for e, why in decision.refused
-            if why in self._ACCUSING and facts.is_honest(facts.electors[e].index)
+            if why in self._ACCUSING and facts.is_honest(electors[e].index)
         ]
         proofs = [name for name, why in accused if why == "equivocation"]
-        if proofs or len(accused) > facts.liars:
+        if proofs or len(accused) > liars:
             text = f"round {decision.round} refuses honest nodes: {accused}"
-            self.fail(moved.at_s, f"{text}; {facts.liars} lie")
+            self.fail(moved.at_s, f"{text}; {liars} lie")
 
 
 class Censorship(Check):
@@ -198,7 +204,7 @@ class Censorship(Check):
         except PeerError:
             return
         for elector in sorted(absent):
-            if named[elector] > self.facts.f:
+            if named[elector] > self.facts.roll(decision.round).f:
                 text = f"round {decision.round} leaves out elector {elector}, whom "
                 self.fail(moved.at_s, f"{text}{named[elector]} HAVEs of its list name")
 

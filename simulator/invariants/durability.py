@@ -29,7 +29,9 @@ class Durable(Check):
             self._restarted.add(node)
 
     def heard(self, message: Heard) -> None:
-        """Look for a signed value on its author's disk."""
+        """Look for a signed value on its author's disk, and for evidence on that of its sender."""
+        if message.accused and self.facts.is_honest(message.sender):
+            self._check_evidence(message)
         signed = message.signed
         if signed is None or not self.facts.is_honest(message.sender):
             return
@@ -48,6 +50,11 @@ class Durable(Check):
             self.fail(message.at_s, f"{who} before the proposal is durable")
         if signed.kind == "vote" and not self._on_disk(message.sender, f"{at}lock"):
             self.fail(message.at_s, f"{who} before its lock is durable")
+
+    def _check_evidence(self, message: Heard) -> None:
+        if self._on_disk(message.sender, f"evidence/{message.accused}") is None:
+            text = f"node-{message.sender} sends evidence against {message.accused}"
+            self.fail(message.at_s, f"{text} before it is durable")
 
     def phase(self, at_s: float, node: int, phase: str, round_: int) -> None:
         """The first step of a new life tells what the node still knows."""

@@ -48,11 +48,12 @@ class Progress(Check):
         self._count(at_s)
 
     def _count(self, at_s: float) -> None:
+        roll = self.facts.roll(self._newest + 1)
         alive = [
-            n for n in self.facts.electors
+            n for n in roll.electors
             if n.daemon is not None and self.facts.is_honest(n.index) and not n.store.slots_lost
         ]  # fmt: skip
-        able = len(alive) >= self.facts.quorum and (self._healed or not self._cuts)
+        able = len(alive) >= roll.quorum and (self._healed or not self._cuts)
         self._able_since = (self._able_since or at_s) if able else None
 
     def phase(self, at_s: float, node: int, phase: str, round_: int) -> None:

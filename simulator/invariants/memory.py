@@ -45,7 +45,8 @@ class ErrorFeedback(Check):
         elif moved.decision is None:
             expected = replica.local
         else:
-            used = self.facts.elector_of.get(node) in {e for e, _ in moved.decision.plan}
+            roll = self.facts.roll(moved.decision.round)
+            used = roll.elector_of.get(node) in {e for e, _ in moved.decision.plan}
             here = used and round_ == moved.head.round
             expected = coming if here else self._held.get(node)
         if expected is None:

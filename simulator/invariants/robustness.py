@@ -140,7 +140,8 @@ class Aggregate(Check):
         """Decoded honest rows of the plan; None if one was lost by a restart."""
         rows = []
         for elector, id_ in decision.plan:
-            if not self.facts.is_honest(self.facts.electors[elector].index):
+            electors = self.facts.roll(decision.round).electors
+            if not self.facts.is_honest(electors[elector].index):
                 continue
             parts = self.facts.taps.rows.get((decision.round, id_))
             if parts is None:
@@ -168,8 +169,9 @@ class Aggregate(Check):
     def _liars_reduce(self, decision: Decision, applied: Applied, r: int) -> bool:
         """Is there a part whose first ``r`` reducers all lie?"""
         facts = self.facts
-        orders = reducer_orders(decision.prev, Electorate.of(facts.keys), len(applied.results))
-        lies = [not facts.is_honest(node.index) for node in facts.electors]
+        roll = facts.roll(decision.round)
+        orders = reducer_orders(decision.prev, Electorate.of(roll.keys), len(applied.results))
+        lies = [not facts.is_honest(node.index) for node in roll.electors]
         return any(all(lies[e] for e in order[:r]) for order in orders)
 
     def _check(

@@ -49,7 +49,7 @@ class RowsReach(Check):
         m = _scattered(data)
         if m is None:
             return
-        elector = self.facts.elector_of.get(author.index)
+        elector = self.facts.roll(m.round).elector_of.get(author.index)
         runner = self.facts.runner(reducer.index)
         if elector is None or runner is None:
             return
@@ -95,7 +95,7 @@ class CommittedRows(Check):
 
     def phase(self, at_s: float, node: int, phase: str, round_: int) -> None:
         """Hash the liars' rows that a reducer is about to combine."""
-        if phase != "reduce" or not self.facts.liars or not self.facts.is_honest(node):
+        if phase != "reduce" or not self.facts.liars(round_) or not self.facts.is_honest(node):
             return
         runner = self.facts.runner(node)
         if runner is None or runner.flow is None or runner.flow.context.round != round_:
@@ -104,20 +104,23 @@ class CommittedRows(Check):
         state = next(reversed(core.plans.values()))
         ids = dict(state.listed)
         for elector in state.resolution.contributors:
-            author = self.facts.electors[elector]
+            author = self.facts.roll(round_).electors[elector]
             commitment = core.opened.get(ids[elector])
             if self.facts.is_honest(author.index) or commitment is None:
                 continue
             for part, bound in enumerate(commitment.parts):
                 data = core.parts.get((ids[elector], part))
-                if data is None or node not in self._reducers(state.resolution.reducers[part]):
+                if data is None or node not in self._reducers(
+                    round_, state.resolution.reducers[part]
+                ):
                     continue
                 if leaf("update", runner.job, round_, author.peer, part, data) != bound.leaf:
                     text = f"node-{node} combines part {part} of {author.name} in round {round_}, "
                     self.fail(at_s, f"{text}which is not the one committed to")
 
-    def _reducers(self, electors: tuple[int, ...]) -> set[int]:
-        return {self.facts.electors[e].index for e in electors}
+    def _reducers(self, round_: int, electors: tuple[int, ...]) -> set[int]:
+        roll = self.facts.roll(round_)
+        return {roll.electors[e].index for e in electors}
 
 
 class SameResults(Check):

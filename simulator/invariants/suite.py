@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError
 
 from node.errors import PeerError
+from node.identity import peer_id_of
 from node.jobs.courier import ROUND_METHOD
 from node.ledger.votes import decision_id
 from node.types import JobId, PeerId
 from node.wire import exchange_pb2 as pb
+from node.wire import memory_pb2
 from node.wire.convert_ledger import certificate_from, decode_decision, prepared_from
 from node.wire.messages import Signed
 from simulator.hub import Watcher
@@ -63,7 +65,7 @@ class Invariants(Watcher):
     def bans(self) -> Mapping[str, str]:
         """Node -> since which decision it is banned."""
         facts = self._facts
-        names = {node.signer.public_key: node.name for node in facts.electors}
+        names = {node.signer.public_key: node.name for node in facts.founders.electors}
         certified = (facts.decisions[id_] for id_ in facts.chain.values() if id_ in facts.decisions)
         return {
             names.get(key, key.hex()): f"by the decision of round {decision.round}"
@@ -194,6 +196,11 @@ def _open(at_s: float, sender: int, data: bytes) -> Heard | None:
             return Heard(at_s, sender, job, round_, lock=prepared_from(m.prepared))
         if which == "certificate":
             return Heard(at_s, sender, job, round_, certificate=certificate_from(m.certificate))
+        if which == "evidence":
+            key = m.evidence.first.signer
+            if m.evidence.HasField("fork"):
+                key = memory_pb2.BatchHeader.FromString(m.evidence.fork.one.header).author
+            return Heard(at_s, sender, job, round_, accused=peer_id_of(key))
         if which == "signed":
             s = m.signed
         elif which == "scatter":

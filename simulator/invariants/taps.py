@@ -52,7 +52,7 @@ class Taps:
                 return
             if all(name in core.results for name in decision.result_roots):
                 results = tuple((name, core.results[name][1]) for name in decision.result_roots)
-                self.applied[id_] = Applied(round_, replica.g, replica.state, results)
+                self.applied[id_] = Applied(round_, flow.work.g, replica.state, results)
 
     def forget(self, before_round: int) -> None:
         """Let go of old rounds."""

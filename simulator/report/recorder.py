@@ -6,6 +6,7 @@ It only listens: a run with it has the same trace as one without.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from node.identity import peer_id_of
 from node.jobs.runner import JobRunner
 from node.types import PeerId
 from simulator.hub import Watcher
@@ -194,8 +195,9 @@ class Recorder(Watcher):
         if node not in self._honest:
             return
         if round_ not in self.rounds:
-            ids, view = runner.head.electorate.ids, fields["view"]
+            view, head = fields["view"], runner.head
             assert isinstance(view, int)
+            gone = [peer_id_of(key) for key, at in head.bans.items() if at == round_]
             self.rounds[round_] = RoundSeen(
                 round=round_,
                 first_s=at_s,
@@ -204,7 +206,7 @@ class Recorder(Watcher):
                 used=shown.used,
                 skip=str(fields["skip"] or ""),
                 refused={self._index[PeerId(p)]: why for p, why in sorted(shown.refused.items())},
-                electors=tuple(sorted(self._index[peer] for peer in ids)),
+                electors=tuple(sorted(self._index[peer] for peer in (*head.electorate.ids, *gone))),
             )
         seen = self.rounds[round_]
         seen.weights |= {self._index[PeerId(peer)]: w for peer, w in sorted(shown.weights.items())}

@@ -321,7 +321,7 @@ def sent() -> dict[str, list[bytes]]:
             if m.spread.HasField("result"):
                 m.signed.CopyFrom(m.spread.result)
                 found.setdefault("result", {})[m.SerializeToString()] = None
-    assert set(found) >= {*KINDS, "scatter", "spread", "prepared", "certificate"}
+    assert set(found) >= {*KINDS, "scatter", "spread", "prepared", "certificate", "evidence"}
     return {kind: list(found[kind])[:TEMPLATES_MAX] for kind in sorted(found)}
 
 

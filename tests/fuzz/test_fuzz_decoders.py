@@ -47,6 +47,7 @@ def _signed_body(decode: Callable[..., Any]) -> Callable[[bytes], Any]:
 
 BODY = limits.SIGNED_BODY_BYTES_MAX
 TARGETS: dict[str, Target] = {
+    "evidence": (convert.decode_evidence, limits.EVIDENCE_BYTES_MAX, pb.Evidence),
     "round": (convert.decode_round, limits.PAYLOAD_BYTES_MAX, pb.RoundMessage),
     "signed": (_signed_body(convert.decode_signed), BODY, pb.Signed),
     "commit": (convert.decode_commitment, 16 * 1024, pb.Commitment),
@@ -109,6 +110,11 @@ def templates(name: str, sent: dict[str, list[bytes]]) -> list[bytes]:
     signed = [m.signed for m in rounds if m.WhichOneof("body") == "signed"]
     made: dict[str, Callable[[], list[bytes]]] = {
         "round": lambda: flat,
+        "evidence": lambda: [
+            m.evidence.SerializeToString(deterministic=True)
+            for m in rounds
+            if m.WhichOneof("body") == "evidence"
+        ],
         "signed": lambda: [s.SerializeToString() for s in signed],
         "ack": lambda: [convert.encode_ack(Ack(1, ID))],
         "fetch": lambda: [convert.encode_fetch(FetchRequest(JOB, 1, (ID, JobId(bytes(32)))))],

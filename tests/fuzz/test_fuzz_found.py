@@ -92,7 +92,7 @@ def test_a_commitment_signed_as_something_else_is_no_commitment() -> None:
     scattered = Scatter(signed(w, "vote", commitment_body(w)), ())
     assert blamed(machine(w, 0).on_message(LIAR, scattered)) == [LIAR]
     assert LIAR not in machine(w, 0).core.commitments
-    assert LIAR not in machine(w, 0).core.equivocations
+    assert LIAR not in machine(w, 0).core.convictions.held
 
 
 def test_screens_cannot_be_padded_until_a_plan_of_them_is_too_large() -> None:

@@ -15,9 +15,9 @@ from google.protobuf.descriptor import FieldDescriptor as Field
 from google.protobuf.message import Message
 
 from node.errors import PeerError, Unavailable
+from node.ledger.forks import check_fork
 from node.memory.batch import check_batch, entries_of
 from node.memory.chain import Chain
-from node.memory.evidence import check_evidence
 from node.memory.intake import Intake, Step
 from node.memory.memory_set import MemorySet
 from node.memory.peers import METHOD as MEMORY_METHOD
@@ -62,7 +62,7 @@ def _targets() -> dict[str, Target]:
         ),
         "batch": (convert.decode_batch, limits.BATCH_BYTES_MAX, pb.Batch, batches),
         "evidence": (
-            convert.decode_evidence, 1024, pb.ForkEvidence, [convert.encode_evidence(proof)]
+            convert.decode_fork, 1024, pb.ForkEvidence, [convert.encode_fork(proof)]
         ),
         "memory_request": (
             convert.decode_memory_request, limits.MEMORY_LINES_BYTES_MAX, pb.MemoryRequest,
@@ -143,7 +143,7 @@ def test_a_decoder_raises_nothing_but_peer_errors(name: str, fuzz: Any) -> None:
                 return
             assert np.isfinite(entries_of(found).values).all()
         elif isinstance(found, ForkEvidence):
-            fuzz.refuses(lambda: check_evidence(found, JOB, verify), limit)
+            fuzz.refuses(lambda: check_fork(found, JOB, verify), limit)
 
     fuzz.run(0.2 / len(TARGETS), case)
     assert accepted > 0, "no mutation came through: they are too coarse to reach a check"
@@ -177,7 +177,7 @@ def test_the_intake_takes_only_what_extends_a_chain_or_proves_a_fork(fuzz: Any) 
                 held.add(batch.signed)  # asserts that it follows
             elif outcome.evidence is not None:
                 forks += 1
-                check_evidence(outcome.evidence, JOB, verify)
+                check_fork(outcome.evidence, JOB, verify)
                 held.fork(outcome.evidence)
         check_chain(held.chain(LIAR.peer_id))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from node.errors import PeerError
-from node.exchange.effects import Effect, Misbehaved
+from node.exchange.effects import Convicted, Effect
 from node.ledger.chain import genesis_id
 from node.merkle import digest
 from node.wire import exchange_pb2 as pb
@@ -60,8 +60,8 @@ class LiarWorld(MachineWorld):
         self.history += [data for _, _, data in self.mail[before:]]
 
     def _carry_out(self, host: Host, effects: list[Effect]) -> None:
-        self.misbehaved |= {e.elector for e in effects if isinstance(e, Misbehaved)}
-        super()._carry_out(host, [e for e in effects if not isinstance(e, Misbehaved)])
+        self.misbehaved |= {e.elector for e in effects if isinstance(e, Convicted)}
+        super()._carry_out(host, effects)
 
     def ids(self) -> list[bytes]:
         """Every id that a message could name."""

@@ -11,6 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from node.cli.evidence import export_evidence
 from node.control.client import ControlClient, NodeRefused, NoNode
 from node.control.server import ControlServer
 from node.errors import ConfigError, Unavailable, WorkerFailed
@@ -19,6 +20,7 @@ from node.types import PeerId
 
 pytestmark = pytest.mark.network
 
+LIAR, PROOF = "12D3KooWliar", b"proof"
 JOB = JobStatus(
     job="ab" * 32,
     name="camera",
@@ -46,6 +48,7 @@ JOB = JobStatus(
     params=1000,
     state_root="cd" * 32,
     artifacts=("a.png",),
+    bans={"12D3KooWliar": 2},
 )
 PEER = PeerStatus(
     peer=PeerId("12D3KooWpeer"),
@@ -56,6 +59,7 @@ PEER = PeerStatus(
     bytes_up=1,
     bytes_down=2,
     errors={"malformed": 3},
+    banned="it lied",
 )
 NODE = NodeStatus(
     peer=PeerId("12D3KooWme"),
@@ -99,6 +103,14 @@ class Table:
             raise ConfigError(f"no job {job_id_hex}")
         return JOB, '{"name":"camera"}'
 
+    def convicted(self) -> Mapping[str, str]:
+        return {LIAR: "lied"}
+
+    def evidence(self, peer: str) -> bytes:
+        if peer != LIAR:
+            raise ConfigError(f"no evidence against {peer}")
+        return PROOF
+
 
 @pytest.fixture
 async def table(tmp_path: Path) -> AsyncIterator[Table]:
@@ -127,6 +139,18 @@ async def test_every_field_of_a_status_survives_the_wire(table: Table, tmp_path:
 async def test_a_job_is_submitted_with_its_overrides(table: Table, tmp_path: Path) -> None:
     assert await ask(tmp_path, "submit", "manifest", {"a.b": "1"}) == JOB.job
     assert table.orders == [("manifest", ("a.b", "1"))]
+
+
+async def test_evidence_is_listed_and_given_by_peer(table: Table, tmp_path: Path) -> None:
+    assert await ask(tmp_path, "convicted") == {LIAR: "lied"}
+    assert await ask(tmp_path, "evidence", LIAR) == PROOF
+    with pytest.raises(ConfigError, match="no evidence against x"):
+        await ask(tmp_path, "evidence", "x")
+    file = tmp_path / "liar.evidence"
+    await asyncio.to_thread(export_evidence, "liar", file, tmp_path, as_json=False)
+    assert file.read_bytes() == PROOF
+    with pytest.raises(ConfigError, match="no convicted peer"):
+        await asyncio.to_thread(export_evidence, "nobody", file, tmp_path, as_json=False)
 
 
 async def test_errors_keep_their_family_and_text(table: Table, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """Real swarms under attack, on different arithmetic kernels, and with a rule that is not robust."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -137,3 +139,37 @@ def test_one_flipped_sign_ruins_the_mean_and_not_the_robust_rule(rule: str, tmp_
         assert psnr_db is None or not psnr_db >= 15
     else:
         assert psnr_db > 15
+
+
+LIAR_JOB = """
+[job]
+name = "quad"
+workload = "quadratic"
+rounds = 3
+[round]
+steps = 5
+"""
+
+
+def test_a_real_liar_is_banned_and_the_evidence_on_disk_convicts_it_alone(tmp_path: Path) -> None:
+    job, run = tmp_path / "job.toml", tmp_path / "run"
+    job.write_text(LIAR_JOB)
+    command = [sys.executable, "-m", "node", "up", "--job", str(job), "--dir", str(run), "--json"]
+    command += ["--nodes", "4", "--byzantine", "1", "--attack", "equivocate", "--timeout", "100"]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    (liar,) = result["byzantine"]
+    assert list(result["bans"]) == [liar]
+    assert result["bans"][liar] <= 3
+    with closing(sqlite3.connect(run / "node-00" / "store.sqlite")) as database:
+        query = "SELECT key, CAST(value AS BLOB) FROM slots WHERE key LIKE 'evidence/%'"
+        ((key, data),) = database.execute(query).fetchall()
+    assert key == f"evidence/{liar}"
+    file = tmp_path / "liar.evidence"
+    file.write_bytes(data)
+    verify = [sys.executable, "-m", "node", "evidence", "verify", str(file), "--json"]
+    alone = subprocess.run(verify, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(alone.stdout)["peer"] == liar

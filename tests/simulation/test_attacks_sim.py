@@ -97,8 +97,8 @@ def test_two_liars_of_seven_stop_nothing_and_move_the_model_little(name: str) ->
 
 
 BLAMED = {
-    "bad_signatures", "censor", "equivocate", "false_shelf", "malformed", "oversized", "replay",
-    "skip_leader",
+    "bad_signatures", "censor", "double_propose", "double_vote", "equivocate", "false_shelf",
+    "frame", "malformed", "oversized", "replay", "skip_leader",
 }  # fmt: skip
 REFUSED = {
     "garbage": "bad_leaf",

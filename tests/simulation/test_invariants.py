@@ -83,7 +83,7 @@ def test_a_certificate_needs_a_quorum_of_distinct_founders() -> None:
     body = encode_vote(Vote(2, id_))
     votes = [
         VoteSignature(e, node.signer.sign("vote", job, 7, body))
-        for e, node in enumerate(facts.electors)
+        for e, node in enumerate(facts.founders.electors)
     ]
     assert holds(facts, heard, "vote", 2, id_, tuple(votes[:3]))
     assert not holds(facts, heard, "vote", 2, id_, tuple(votes[:2]))

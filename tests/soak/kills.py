@@ -21,6 +21,7 @@ from typing import Any
 from swarm_kit import Node, Swarm, certificates
 
 from node.exchange.reduction import reducer_orders
+from node.identity import peer_id_of
 from node.jobs.verify_folder import verify_node_folder
 from node.ledger.electorate import Electorate
 
@@ -228,16 +229,18 @@ def diverged_rounds(swarm: Swarm) -> list[int]:
 
 
 def accusations(swarm: Swarm, killed: Iterable[int]) -> list[str]:
-    """Log lines and decisions that call a killed node an equivocator."""
+    """Log lines and decisions that say of a killed node that it lied."""
     peers = {swarm.nodes[index].peer for index in killed}
     found = [
         event.line
         for event in swarm.events
-        if "equivocation" in event.line and any(peer in event.line for peer in peers)
+        if any(word in event.line for word in ("equivocation", "convicted"))
+        and any(peer in event.line for peer in peers)
     ]
     for round_, (_, decision) in sorted(swarm.chain.items()):
         if any(reason == "equivocation" for _, reason in decision.refused):
             found.append(f"round {round_}: {decision.refused}")
+        found += [f"round {round_} bans {peer_id_of(key)}" for key in decision.bans]
     return found
 
 

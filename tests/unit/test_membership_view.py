@@ -231,6 +231,21 @@ def test_a_sample_has_no_repeats_and_only_usable_peers() -> None:
     assert firsts == {_id(1), _id(2), _id(3)}
 
 
+def test_a_banned_peer_is_out_for_good_wherever_it_stands() -> None:
+    view = _view(1, 2, bootstrap=(_id(3),))
+    view.ban(_id(1), "lied")
+    view.ban(_id(3), "lied too")  # before it is in the table
+    assert view.learn(_record(3), NOW).ok
+    later = NOW + 50.0
+    assert view.is_shunned(_id(1), later)
+    assert [record.peer for record in view.usable(later)] == [_id(2)]
+    assert view.unmet(later) == [_id(2)]
+    view.blame(_id(1), "equivocation", NOW)  # a score does not shorten it
+    view.expire(NOW + 1e9)
+    assert view.is_shunned(_id(1), NOW + 2e9)
+    assert f"{short(_id(1))} is banned: it lied" in view.explain(later, [_id(1), _id(2)])
+
+
 def test_unanswered_calls_are_repeated_ever_more_rarely() -> None:
     view = _view(1, bootstrap=(_id(2),))
     assert set(view.unmet(NOW)) == {_id(1), _id(2)}

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from node.errors import BadSignature, ConfigError, Malformed, PeerError, TooLarge
 from node.identity import Identity, public_key_of, verify
+from node.ledger.forks import check_fork, contradict
 from node.memory.batch import (
     ContentError,
     Entries,
@@ -19,17 +20,16 @@ from node.memory.batch import (
     make_batch,
 )
 from node.memory.config import MemorySpec
-from node.memory.evidence import check_evidence, contradict
 from node.merkle import digest
 from node.types import Digest, JobId
 from node.wire import memory_pb2 as pb
 from node.wire.convert import decode_commitment, encode_commitment
 from node.wire.convert_memory import (
     decode_batch,
-    decode_evidence,
+    decode_fork,
     decode_header,
     encode_batch,
-    encode_evidence,
+    encode_fork,
     encode_header,
 )
 from node.wire.limits import BATCH_BODY_BYTES_MAX
@@ -232,14 +232,14 @@ def test_what_convicts() -> None:
 def test_evidence_is_checked_by_whoever_gets_it() -> None:
     one = make_batch(drawn(NAIT, 3, 1), None, JOB, NAIT, SIGNER).signed
     other = make_batch(drawn(NAIT, 3, 2), None, JOB, NAIT, SIGNER).signed
-    proof = decode_evidence(encode_evidence(ForkEvidence(one, other)))
-    check_evidence(proof, JOB, verify)
+    proof = decode_fork(encode_fork(ForkEvidence(one, other)))
+    check_fork(proof, JOB, verify)
     with pytest.raises(Malformed):
-        check_evidence(ForkEvidence(one, one), JOB, verify)
+        check_fork(ForkEvidence(one, one), JOB, verify)
     with pytest.raises(BadSignature):
-        check_evidence(replace(proof, other=replace(other, signature=bytes(64))), JOB, verify)
+        check_fork(replace(proof, other=replace(other, signature=bytes(64))), JOB, verify)
     with pytest.raises(BadSignature):
-        check_evidence(proof, JobId(bytes(32)), verify)
+        check_fork(proof, JobId(bytes(32)), verify)
 
 
 def test_what_a_commitment_says_of_memory_is_checked_in_form() -> None:

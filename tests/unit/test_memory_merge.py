@@ -13,9 +13,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from node.ledger.forks import check_fork, contradict
 from node.ledger.frontier import memory_root
 from node.memory.config import MemoryPace, MemorySpec
-from node.memory.evidence import check_evidence, contradict
 from node.memory.intake import Intake, Step
 from node.memory.memory_set import MemorySet
 from node.memory.planning import PeerState, Planner
@@ -68,7 +68,7 @@ class Node:
     def pull(self, peer: "Node") -> None:
         """Ask ``peer`` until it has nothing more that is wanted."""
         for proof in peer.held.evidence():
-            check_evidence(proof, JOB, verify)
+            check_fork(proof, JOB, verify)
             self.held.fork(proof)
         planner = Planner(self.held, MemoryPace(), 0.0)
         state = PeerState({line.author: line for line in peer.held.lines()})
@@ -98,7 +98,7 @@ class Node:
             for each in self.held.jump(batch.header.author):
                 self.bodies[each.signed.id] = each
         elif outcome.evidence is not None:
-            check_evidence(outcome.evidence, JOB, verify)
+            check_fork(outcome.evidence, JOB, verify)
             self.held.fork(outcome.evidence)
 
 
@@ -223,7 +223,7 @@ def test_what_is_held_is_a_function_of_the_head(made: list[Node]) -> None:
 def test_evidence_is_small_and_says_all() -> None:
     one, other = (chain_of(AUTHORS[0], ROOMY, [3], value) for value in (1.0, 2.0))
     proof = ForkEvidence(one[0].signed, other[0].signed)
-    check_evidence(proof, JOB, verify)
+    check_fork(proof, JOB, verify)
     assert len(proof.one.raw) + len(proof.other.raw) < 512
     again = replace(proof, other=proof.one)
     assert not contradict(again.one, again.other)

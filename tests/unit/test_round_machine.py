@@ -43,6 +43,8 @@ def test_honest_nodes_certify_one_decision_and_all_of_them_do(liars: int) -> Non
         assert w.heal(3000), f"seed {seed}: {w.decided}"
         assert len(decisions(w)) == 1, f"seed {seed}"
         assert w.blamed <= w.liars, f"seed {seed}: an honest node was blamed"
+        convicted = set().union(*w.convicted.values())
+        assert convicted <= w.liars, f"seed {seed}: a crash looked like a lie"
 
 
 def test_calm_round_needs_one_view_and_includes_everybody() -> None:

@@ -58,6 +58,7 @@ def make_result(plan: Plan, watch: Watch, *, wall_s: float) -> Result:
         "bytes_dense_fp32_per_round": 2 * 4 * params * (plan.nodes - 1) / plan.nodes,
         "bits_per_param_up": 8 * up / params if up is not None and params else None,
         "refusals": _refusals(known),
+        "bans": dict(max(known, key=lambda job: len(job.bans)).bans) if known else {},
     }
 
 
@@ -94,6 +95,8 @@ def print_summary(result: Result, watch: Watch, pictures: Sequence[Path], out: T
         )
     for reason, count in sorted(result["refusals"].items()):
         lines.append(f"refused {count} x {reason}")
+    for peer, round_ in sorted(result["bans"].items()):
+        lines.append(f"banned {short_id(peer)} in round {round_}")
     lines += [f"note: {note}" for note in watch.notes]
     if pictures:
         lines.append(f"pictures: {pictures[0].parent}")

@@ -223,6 +223,8 @@ def shares_memory(job: JobStatus) -> bool:
 def _contribution(peer: str, jobs: Sequence[JobStatus]) -> str:
     """What the others made of this node's last contribution: refused and why, or its weight."""
     for job in jobs:
+        if peer in job.bans:
+            return f"banned in round {job.bans[peer]}"
         if peer in job.refused:
             return f"refused: {job.refused[peer]}"
     weights = [job.weights[peer] for job in jobs if peer in job.weights]

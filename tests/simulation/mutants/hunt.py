@@ -21,6 +21,7 @@ from functools import partial
 from multiprocessing import get_context, resource_tracker
 
 from mutant_kit import Catch, Mutant, hunt, violations_of
+from mutants_bans import BANS
 from mutants_durable import DURABLE
 from mutants_maths import MATHS
 from mutants_votes import VOTES
@@ -29,7 +30,7 @@ from node.adapters.process_tree import die_with_parent
 from simulator.drawing.generate import draw
 from simulator.scenario import Scenario
 
-MUTANTS: dict[str, Mutant] = {m.name: m for m in (*VOTES, *DURABLE, *MATHS)}
+MUTANTS: dict[str, Mutant] = {m.name: m for m in (*VOTES, *DURABLE, *BANS, *MATHS)}
 TRUE = "the true node"
 DIRECTED_SEEDS = 8
 LIMIT_S = 1000.0

@@ -3,11 +3,13 @@
 Self-contained: whoever knows the job checks them alone. Implements docs/protocol.md, "Forks".
 """
 
-from node.errors import Malformed
-from node.identity import Verifier
-from node.memory.batch import check_signature
+from node.errors import BadSignature, Malformed
+from node.identity import Verifier, public_key_of
 from node.types import JobId
 from node.wire.memory_messages import ForkEvidence, SignedHeader
+
+BATCH = "batch"
+"""Kind of the signature on a header; its round is the batch's seq."""
 
 
 def contradict(a: SignedHeader, b: SignedHeader) -> bool:
@@ -33,7 +35,20 @@ def contradict(a: SignedHeader, b: SignedHeader) -> bool:
     return later.prev_first_entry < first.end_entry + between - 1
 
 
-def check_evidence(evidence: ForkEvidence, job: JobId, verify: Verifier) -> None:
+def check_signature(signed: SignedHeader, job: JobId, verify: Verifier) -> None:
+    """Whether a header is its author's, in this job.
+
+    Raises:
+        BadSignature: it is not, or it is of another job.
+    """
+    h = signed.header
+    if h.job != job:
+        raise BadSignature("a batch of another job")
+    if not verify(public_key_of(h.author), BATCH, job, h.seq, signed.raw, signed.signature):
+        raise BadSignature(f"the signature of batch {h.seq} of {h.author} does not verify")
+
+
+def check_fork(evidence: ForkEvidence, job: JobId, verify: Verifier) -> None:
     """Whether the evidence (peer input) proves a fork.
 
     Raises:

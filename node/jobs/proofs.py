@@ -1,0 +1,170 @@
+"""The evidence that a node holds: one piece a key, on disk, for good, whatever the job.
+
+Flow over the store. A node answers no call of a peer that is convicted here (``Gate``); electors
+among them leave their jobs by decision. docs/protocol.md, "Evidence".
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+from node.errors import PeerError, Refused
+from node.identity import Verifier, peer_id_of
+from node.ledger.electorate import Electorate
+from node.ledger.evidence import accused_peer, describe, offender
+from node.ports import Handler, Store, StreamHandler, Transport
+from node.types import PeerId
+from node.wire.convert import decode_evidence, encode_evidence
+from node.wire.messages import Evidence
+
+PREFIX = "evidence/"
+HELD_MAX = 1024
+"""Keys of which evidence is kept; they were electors of jobs here, so there are far fewer."""
+
+
+class Proofs:
+    """What is held.
+
+    Args:
+        store: the node's disk.
+        verify: checks what the disk gives back.
+        on_new: told of each convicted peer, at the start too: (peer, why).
+    """
+
+    def __init__(
+        self, store: Store, verify: Verifier, on_new: Callable[[PeerId, str], None]
+    ) -> None:
+        self._store = store
+        self._verify = verify
+        self._on_new = on_new
+        self._held: dict[PeerId, Evidence] = {}
+
+    @property
+    def held(self) -> Mapping[PeerId, Evidence]:
+        """Peer -> the proof against it."""
+        return self._held
+
+    async def load(self) -> None:
+        """Read what is on disk; what a faulty disk changed convicts nobody."""
+        for _, data in await self._store.scan(PREFIX):
+            try:
+                evidence = decode_evidence(data)
+                peer = peer_id_of(offender(evidence, self._verify))
+            except PeerError:
+                continue
+            self._hold(peer, evidence)
+
+    async def add(self, evidence: Evidence) -> None:
+        """Keep evidence that was checked; durable when it returns. A second piece is not kept.
+
+        Raises:
+            Unavailable: the disk takes nothing.
+        """
+        peer = accused_peer(evidence)
+        if peer not in self._held and len(self._held) < HELD_MAX:
+            await self._store.put({PREFIX + peer: encode_evidence(evidence)})
+            self._hold(peer, evidence)
+
+    def against(self, electorate: Electorate) -> dict[int, Evidence]:
+        """Elector -> the proof that is held against it."""
+        found = ((e, self._held.get(peer)) for e, peer in enumerate(electorate.ids))
+        return {elector: evidence for elector, evidence in found if evidence is not None}
+
+    def _hold(self, peer: PeerId, evidence: Evidence) -> None:
+        if peer not in self._held:
+            self._held[peer] = evidence
+            self._on_new(peer, describe(evidence))
+
+
+class Gate:
+    """A transport that refuses all calls of convicted peers. Calls to them go out.
+
+    Args:
+        inner: the transport itself.
+        convicted: who is kept out; it grows.
+    """
+
+    def __init__(self, inner: Transport, convicted: Mapping[PeerId, object]) -> None:
+        self._inner = inner
+        self._convicted = convicted
+
+    def _check(self, caller: PeerId) -> None:
+        if caller in self._convicted:
+            raise Refused("banned: evidence against this key is held here", caller)
+
+    @property
+    def peer_id(self) -> PeerId:
+        """As in ``Transport``."""
+        return self._inner.peer_id
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        """As in ``Transport``."""
+        return self._inner.addresses
+
+    def serve(
+        self, method: str, handler: Handler, *, request_bytes_max: int, concurrent_max: int = 64
+    ) -> None:
+        """As in ``Transport``, for everybody else."""
+
+        async def checked(caller: PeerId, request: bytes) -> bytes:
+            self._check(caller)
+            return await handler(caller, request)
+
+        self._inner.serve(
+            method, checked, request_bytes_max=request_bytes_max, concurrent_max=concurrent_max
+        )
+
+    def serve_stream(
+        self,
+        method: str,
+        handler: StreamHandler,
+        *,
+        request_bytes_max: int,
+        concurrent_max: int = 8,
+    ) -> None:
+        """As in ``Transport``, for everybody else."""
+
+        def checked(caller: PeerId, request: bytes) -> AsyncIterator[bytes]:
+            self._check(caller)
+            return handler(caller, request)
+
+        self._inner.serve_stream(
+            method, checked, request_bytes_max=request_bytes_max, concurrent_max=concurrent_max
+        )
+
+    async def call(
+        self, peer: PeerId, method: str, request: bytes, *, timeout_s: float, reply_bytes_max: int
+    ) -> bytes:
+        """As in ``Transport``."""
+        return await self._inner.call(
+            peer, method, request, timeout_s=timeout_s, reply_bytes_max=reply_bytes_max
+        )
+
+    def stream(
+        self,
+        peer: PeerId,
+        method: str,
+        request: bytes,
+        *,
+        idle_timeout_s: float,
+        chunk_bytes_max: int,
+    ) -> AsyncIterator[bytes]:
+        """As in ``Transport``."""
+        return self._inner.stream(
+            peer,
+            method,
+            request,
+            idle_timeout_s=idle_timeout_s,
+            chunk_bytes_max=chunk_bytes_max,
+        )
+
+    def learn(self, peer: PeerId, addresses: Sequence[str]) -> None:
+        """As in ``Transport``."""
+        self._inner.learn(peer, addresses)
+
+    def connected(self) -> Sequence[PeerId]:
+        """As in ``Transport``."""
+        return self._inner.connected()
+
+    def traffic(self) -> Mapping[PeerId, tuple[int, int]]:
+        """As in ``Transport``."""
+        return self._inner.traffic()

@@ -1,0 +1,118 @@
+"""Evidence that a key lied: two messages that it signed for one slot, or a fork of shared memory.
+
+Pure, and self-contained: whoever holds a piece checks it alone, years later, without the job. An
+honest node writes each signed value to disk under its slot before it sends it, and never signs a
+slot twice, so that no crash makes evidence. Implements docs/protocol.md, "Evidence".
+
+Source:
+    Buchman, Kwon, Milosevic 2018, arXiv:1807.04938 (Tendermint): duplicate votes as evidence.
+    Differs: every slot of a round counts, not votes alone.
+"""
+
+from node.errors import BadSignature, Malformed
+from node.identity import Verifier, peer_id_of, public_key_of
+from node.ledger.forks import check_fork
+from node.types import PeerId
+from node.wire.convert import (
+    decode_commitment,
+    decode_have,
+    decode_list,
+    decode_plan,
+    decode_proposal,
+    decode_results,
+    decode_screens,
+    decode_vote,
+    encode_evidence,
+)
+from node.wire.limits import EVIDENCE_BYTES_MAX
+from node.wire.memory_messages import ForkEvidence
+from node.wire.messages import Contradiction, Evidence, Signed
+
+Slot = tuple[str | int | bytes, ...]
+"""Where a round has room for one value of each signer: the kind, and what tells places apart."""
+
+
+def slot_of(signed: Signed) -> Slot:
+    """The slot that a signed message (peer input) fills.
+
+    Raises:
+        Malformed, TooLarge: the body is not one of its kind.
+    """
+    kind, body = signed.kind, signed.body
+    if kind == "commit":
+        decode_commitment(body)
+        return (kind,)
+    if kind == "have":
+        return kind, decode_have(body).view
+    if kind == "list":
+        value = decode_list(body, signed.job, signed.round)
+        return kind, value.view, int(value.wide)
+    if kind == "plan":
+        return kind, decode_plan(body, signed.job, signed.round).list_id
+    if kind == "screen":
+        return kind, decode_screens(body).list_id
+    if kind == "result":
+        return kind, decode_results(body).plan_id
+    if kind == "propose":
+        return kind, decode_proposal(body, signed.job, signed.round).view
+    if kind in ("prepare", "vote"):
+        return kind, decode_vote(body).view
+    raise Malformed(f"nothing is signed as {kind!r} in a round")
+
+
+def contradiction(a: Signed, b: Signed) -> Contradiction | None:
+    """The evidence in two messages of one slot; None: too large to be passed on."""
+    first, second = sorted((a, b), key=lambda signed: signed.body)
+    found = Contradiction(first, second)
+    return found if len(encode_evidence(found)) <= EVIDENCE_BYTES_MAX else None
+
+
+def accused(evidence: Evidence) -> bytes:
+    """Whose key it speaks of, before anything is checked: 32 bytes."""
+    if isinstance(evidence, ForkEvidence):
+        return public_key_of(evidence.author)
+    return evidence.first.signer
+
+
+def accused_peer(evidence: Evidence) -> PeerId:
+    """The same, as a peer id."""
+    return peer_id_of(accused(evidence))
+
+
+def offender(evidence: Evidence, verify: Verifier) -> bytes:
+    """The public key that a piece of evidence (peer input) convicts; 32 bytes.
+
+    Raises:
+        Malformed, TooLarge: the two do not contradict each other, or are not in order.
+        BadSignature: the key did not sign both.
+    """
+    if isinstance(evidence, ForkEvidence):
+        check_fork(evidence, evidence.one.header.job, verify)
+        return accused(evidence)
+    first, second = evidence.first, evidence.second
+    if _place(first) != _place(second):
+        raise Malformed("evidence of two signers, kinds, jobs or rounds")
+    if first.body >= second.body:
+        raise Malformed("evidence of one message twice, or the larger body first")
+    if slot_of(first) != slot_of(second):
+        raise Malformed("evidence of two slots, each of which may be filled")
+    for signed in (first, second):
+        if not verify(
+            signed.signer, signed.kind, signed.job, signed.round, signed.body, signed.signature
+        ):
+            raise BadSignature(f"evidence with a bad signature on a {signed.kind}")
+    return first.signer
+
+
+def _place(signed: Signed) -> tuple[bytes, str, bytes, int]:
+    return signed.signer, signed.kind, signed.job, signed.round
+
+
+def describe(evidence: Evidence) -> str:
+    """What it shows, in words: for people."""
+    if isinstance(evidence, ForkEvidence):
+        header = evidence.one.header
+        return f"forked its chain of batches of job {header.job.hex()[:12]} at {header.seq}"
+    signed = evidence.first
+    where = f"round {signed.round} of job {signed.job.hex()[:12]}"
+    return f"signed two messages for one slot ({signed.kind}) in {where}"

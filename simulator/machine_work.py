@@ -1,0 +1,24 @@
+"""What stands for the maths of a round where machines run alone (``machines``): names, and rows."""
+
+from node.exchange.round import RoundMachine
+from node.merkle import digest
+from node.types import Digest
+from node.wire.messages import PartScreen
+
+
+def root_of(part: int, data: bytes) -> Digest:
+    """Names a result."""
+    return digest("part", bytes([part]) + data)
+
+
+def screen_of(
+    machine: RoundMachine, list_id: Digest, listed: tuple[int, ...], part: int
+) -> PartScreen:
+    """The rows that are here, as if all were orthogonal and of length 1."""
+    ids = dict(machine.core.lists[list_id].commitments)
+    rows = tuple(
+        e for e in listed if (ids[e], part) in machine.core.parts or e == machine.core.context.me
+    )
+    complaints = tuple((e, "missing") for e in listed if e not in rows)
+    gram = b"".join(int(i == j).to_bytes(8, "little") for i in rows for j in rows if j >= i)
+    return PartScreen(part, rows, gram, complaints)
