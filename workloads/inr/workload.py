@@ -12,7 +12,7 @@ from torch import Tensor
 from workloads.api import Clock, FloatVector, TrainResult, WorkloadError, step_rng
 from workloads.inr import image, network, pictures
 from workloads.inr.config import InrConfig
-from workloads.inr.replica import Replica, split
+from workloads.replica import Replica, resolve_device, split
 
 PIXELS_PER_PASS = 1 << 16
 """Pixels that an evaluation computes at a time, to bound its memory."""
@@ -151,21 +151,3 @@ class InrWorkload:
 def _mean_squared(fitted: image.Picture, target: image.Picture) -> float:
     difference = fitted.astype(np.float64) - target
     return float(np.mean(difference * difference))
-
-
-def resolve_device(name: str) -> torch.device:
-    """The torch device that ``name`` means here; "auto" is CUDA where there is one.
-
-    Raises:
-        WorkloadError: No such device on this machine.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, index = name.partition(":")
-    if name == "cpu":
-        return torch.device("cpu")
-    if kind != "cuda" or (index and not index.isdecimal()):
-        raise WorkloadError(f'no device {name!r}: use "auto", "cpu", "cuda" or "cuda:N"')
-    if not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count():
-        raise WorkloadError(f'no device {name!r} on this machine: use "cpu" or "auto"')
-    return torch.device(name)

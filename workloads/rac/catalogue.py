@@ -1,0 +1,327 @@
+"""What a job's nodes remember: labelled, described directions by author, and how they are read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from workloads.api import Entries
+from workloads.rac.config import RacConfig
+from workloads.rac.encoders import Floats, TextEncoder
+from workloads.rac.longtail import Labels
+from workloads.rac.snippets import pack, unpack, word_numbers
+from workloads.recall.index import Ids
+from workloads.recall.label_trust import LabelTrust
+from workloads.recall.neighbours import ROW_BITS
+from workloads.recall.vector_index import IndexSettings
+from workloads.recall.vectors import OWN, VectorMemory
+from workloads.recall.vote import VoteRules, select, vote
+
+LENGTH_SLACK = 0.05
+"""A key of unit length may differ from 1 by so much: it was rounded."""
+AUTHOR_SNIPPETS_MAX = 1024
+"""Different snippets taken from one author."""
+TRUST_STEP = 0.1
+"""A trust that moved by more is used from now on; smaller moves are not worth looking up anew."""
+QUERIES_MAX = 512
+"""Looked up at a time, to bound memory."""
+PLACE_MASK = (1 << ROW_BITS) - 1
+"""Of an id: the how-manieth of its author's entries."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Neighbours of q queries, from near to far, and what they vote."""
+
+    texts: npt.NDArray[np.int64]
+    """Numbers of their snippets; 0, the empty one, where missing. Shape [q, k]."""
+    similarity: Floats
+    """Cosine; 0 where missing. Shape [q, k]."""
+    labels: npt.NDArray[np.int32]
+    """-1 where missing. Shape [q, k]."""
+    authors: Ids
+    """Numbers; -1 where missing. Shape [q, k]."""
+    votes: Floats
+    """Share of each class; zero where there is no neighbour. Shape [q, C]."""
+
+
+class Snippets:
+    """Different snippets by number; 0 is the empty one.
+
+    Args:
+        encoder: A frozen T; None: snippets are kept as word numbers.
+    """
+
+    def __init__(self, encoder: TextEncoder | None) -> None:
+        self._encoder = encoder
+        self._numbers: dict[str, int] = {}
+        self.texts: list[str] = []
+        self._rows: list[npt.NDArray[np.generic]] = []
+        self.number("")
+
+    def number(self, text: str) -> int:
+        """The number of a snippet, given on first sight."""
+        number = self._numbers.setdefault(text, len(self.texts))
+        if number == len(self.texts):
+            self.texts.append(text)
+            encoder = self._encoder
+            self._rows.append(encoder([text])[0] if encoder else word_numbers(text))
+        return number
+
+    def __contains__(self, text: str) -> bool:
+        return text in self._numbers
+
+    def rows(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.generic]:
+        """Word numbers or vectors of some of them. Shape [n, words or dimensions]."""
+        return np.stack([self._rows[number] for number in numbers])
+
+
+class Catalogue:
+    """The memory of one node.
+
+    Args:
+        config: The job's.
+        texts: The snippet of each class.
+        dimensions: Of a key.
+        encoder: A frozen T, or None.
+
+    Raises:
+        WorkloadError: faiss is missing.
+    """
+
+    def __init__(
+        self,
+        config: RacConfig,
+        texts: Sequence[str],
+        dimensions: int,
+        encoder: TextEncoder | None,
+    ) -> None:
+        self._config = config
+        kind = "graph" if config.index == "hnsw" else "flat"
+        self._memory = VectorMemory(
+            dimensions, IndexSettings(kind), author_entries_max=config.author_entries
+        )
+        self._rules = VoteRules(
+            k=config.neighbours, share=config.author_share, beta=config.sharpness
+        )
+        self._trust = LabelTrust(len(texts))
+        self._believed = np.ones((1, len(texts)), np.float32)
+        self.snippets = Snippets(encoder)
+        self._class_texts = [self.snippets.number(cut(text, config)) for text in texts]
+        self._texts: dict[int, npt.NDArray[np.int64]] = {}
+        self._said: dict[int, set[int]] = {}
+        self.version = 0
+        """Changes whenever the same query may be answered differently."""
+        self.dropped = 0
+        """Entries refused since the start."""
+
+    # What there is -----------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._memory)
+
+    @property
+    def neighbours(self) -> int:
+        """k."""
+        return self._config.neighbours
+
+    @property
+    def authors(self) -> dict[str, int]:
+        """Numbers of the others by name."""
+        return {name: number for name, number in self._memory.authors.items() if name != OWN}
+
+    def trust(self, author: str) -> float:
+        """How far an author is believed, in [0, 1]."""
+        number = self._memory.authors[author]
+        scores = self._trust.authors()
+        return float(scores[number]) if number < len(scores) else 0.5
+
+    # Writing -----------------------------------------------------------------------------------
+
+    def pack(self, features: Floats, labels: Labels) -> Entries:
+        """Own examples as entries: features of unit length [n, d], labels [n]."""
+        payload = [self._payload(label) for label in labels.tolist()]
+        size = self._config.payload_bytes
+        texts = np.array(payload, np.uint8).reshape(len(labels), size)
+        values = labels.astype(np.float32)
+        if self._config.keys == "fp16":
+            return Entries(features.astype(np.float16), values, texts)
+        scale = max(float(np.float32(np.abs(features).max(initial=0) / 127)), 1e-6)
+        return Entries(np.rint(features / scale).astype(np.int8), values, texts, scale)
+
+    def add(self, author: str, entries: Entries) -> Ids:
+        """Take entries in, without those that no honest node makes; these are counted.
+
+        An entry is refused if its value is no class, its key has not length 1, its payload is no
+        text, its text is another class's, or its author passes a limit.
+
+        Args:
+            author: Name, or ``OWN``.
+            entries: Of the job's form.
+
+        Returns:
+            Ids of the entries, -1 where refused. Shape [n].
+        """
+        keys = entries.float_keys()
+        texts = [unpack(row.tobytes()) for row in entries.payload]
+        with np.errstate(invalid="ignore", over="ignore"):
+            lengths = np.linalg.norm(keys, axis=1)
+        values = entries.values
+        classes = len(self._class_texts)
+        good = (values >= 0) & (values < classes) & (values == np.floor(values))
+        good &= np.abs(lengths - 1) <= LENGTH_SLACK
+        good &= np.array([text is not None for text in texts], bool)
+        number = self._memory.authors.get(author, len(self._memory.authors))
+        said = self._said.setdefault(number, set())
+        chosen = np.zeros(len(entries), np.int64)
+        for row in np.flatnonzero(good):
+            chosen[row] = self._allowed(texts[row] or "", int(values[row]), said)
+            good[row] = chosen[row] >= 0
+        room = self._config.author_entries - self._memory.entries(author)
+        rows = np.flatnonzero(good)[: max(0, room)]
+        self.dropped += len(entries) - len(rows)
+        ids = np.full(len(entries), -1, np.int64)
+        if len(rows):
+            ids[rows] = self._memory.add(author, keys[rows], values[rows].astype(np.int32))
+            self._write_texts(ids[rows], chosen[rows])
+            self._trust.grow(len(self._memory.authors))
+            self._believe()
+            self.version += 1
+        return ids
+
+    def remove(self, author: str) -> int:
+        """Take an author's entries out; how many."""
+        self.version += 1
+        return self._memory.remove(author)
+
+    def _payload(self, label: int) -> npt.NDArray[np.uint8]:
+        text = self.snippets.texts[self._class_texts[label]]
+        return pack(text, self._config.payload_bytes)
+
+    def _allowed(self, text: str, label: int, said: set[int]) -> int:
+        """Number of a snippet that an author may use for a class; -1 if it may not."""
+        if text not in self.snippets and len(said) >= AUTHOR_SNIPPETS_MAX:
+            return -1
+        number = self.snippets.number(text)
+        said.add(number)
+        contradicts = number in self._class_texts and number != self._class_texts[label]
+        return -1 if contradicts else number
+
+    def _write_texts(self, ids: Ids, texts: npt.NDArray[np.int64]) -> None:
+        number = int(ids[0]) >> ROW_BITS
+        places = ids & PLACE_MASK
+        known = self._texts.get(number, np.zeros(64, np.int64))
+        short = int(places.max()) + 1 - len(known)
+        if short > 0:
+            known = np.pad(known, (0, max(short, len(known))))
+        known[places] = texts
+        self._texts[number] = known
+
+    # Reading -----------------------------------------------------------------------------------
+
+    def look(self, queries: Floats, own: Ids | None = None) -> Found:
+        """The neighbours of queries.
+
+        Args:
+            queries: Of unit length. Shape [q, d].
+            own: The queries' own entries, which are left out with all copies, or -1. Shape [q].
+        """
+        by_author = self._memory.search_authors(queries, self._config.neighbours, own)
+        near = select(by_author, self._believed, self._rules)
+        there = near.ids >= 0
+        texts = np.zeros(near.ids.shape, np.int64)
+        for number, known in self._texts.items():
+            at = there & (near.authors == number)
+            texts[at] = known[near.ids[at] & PLACE_MASK]
+        return Found(
+            texts,
+            np.where(there, near.similarity, np.float32(0)),
+            near.labels,
+            near.authors,
+            vote(near, self._believed, self._rules),
+        )
+
+    def judge(self, queries: Floats, own: Ids, labels: Labels) -> None:
+        """Compare what others say of own examples with what these are.
+
+        Args:
+            queries: Shape [q, d].
+            own: Ids of the examples. Shape [q].
+            labels: Of the examples. Shape [q].
+        """
+        if not self._config.trust or len(self._memory.authors) == 1:
+            return
+        k = self._config.neighbours
+        by_author = self._memory.search_authors(queries, k, own, copies=False)
+        self._trust.observe(by_author, labels.astype(np.int32), self._config.sharpness)
+        self._believe()
+
+    def _believe(self) -> None:
+        """Use the trust of now, if it differs enough from the one in use."""
+        if not self._config.trust:
+            self._believed = np.ones_like(self._trust.scores())
+            return
+        scores = self._trust.scores()
+        if scores.shape != self._believed.shape or (
+            np.abs(scores - self._believed).max() > TRUST_STEP
+        ):
+            self._believed = scores
+            self.version += 1
+
+
+def cut(text: str, config: RacConfig) -> str:
+    """A snippet as it comes out of a payload."""
+    return unpack(pack(text, config.payload_bytes).tobytes()) or ""
+
+
+class Lookup:
+    """Neighbours of a fixed list of queries, found when asked for and kept while they hold.
+
+    Args:
+        catalogue: What is looked into.
+        features: Of unit length, or not yet known. Shape [n, d].
+        classes: C.
+    """
+
+    def __init__(self, catalogue: Catalogue, features: Floats, classes: int) -> None:
+        k = catalogue.neighbours
+        count = len(features)
+        self._catalogue = catalogue
+        self._features = features
+        self._version = np.full(count, -1, np.int64)
+        self._kept = Found(
+            np.zeros((count, k), np.int64),
+            np.zeros((count, k), np.float32),
+            np.full((count, k), -1, np.int32),
+            np.full((count, k), -1, np.int64),
+            np.zeros((count, classes), np.float32),
+        )
+
+    def stale(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Which of the rows have to be looked up."""
+        return rows[self._version[rows] != self._catalogue.version]
+
+    def look(self, rows: npt.NDArray[np.int64], own: Ids | None = None) -> Found:
+        """Neighbours of some queries.
+
+        Args:
+            rows: Shape [q].
+            own: Entries of all n queries, or -1; None: the queries are nobody's entries. [n].
+        """
+        for start in range(0, len(rows), QUERIES_MAX):
+            part = self.stale(rows[start : start + QUERIES_MAX])
+            if len(part):
+                exclude = own[part] if own is not None else None
+                found = self._catalogue.look(self._features[part], exclude)
+                for name in Found.__dataclass_fields__:
+                    getattr(self._kept, name)[part] = getattr(found, name)
+                self._version[part] = self._catalogue.version
+        kept = self._kept
+        return Found(
+            kept.texts[rows],
+            kept.similarity[rows],
+            kept.labels[rows],
+            kept.authors[rows],
+            kept.votes[rows],
+        )

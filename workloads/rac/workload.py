@@ -1,0 +1,348 @@
+"""RAC as a job of a swarm: parameters are trained by rounds, and the memory is everybody's."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workloads.api import (
+    Advance,
+    Clock,
+    Entries,
+    FloatVector,
+    MemoryForm,
+    TrainResult,
+    WorkloadError,
+    step_rng,
+)
+from workloads.rac import datasets, longtail, network, pictures
+from workloads.rac.catalogue import Catalogue, Found
+from workloads.rac.config import RacConfig
+from workloads.rac.encoders import PictureEncoder, TextEncoder, picture_encoder, text_encoder
+from workloads.rac.examples import Examples, augmented
+from workloads.rac.features import FeatureCache, cache_folder
+from workloads.rac.loss import adjustment, lace
+from workloads.rac.measuring import Answers, measure
+from workloads.rac.snippets import class_texts
+from workloads.replica import Replica, resolve_device, split
+
+EVALUATED_PER_PASS = 256
+
+
+class RacWorkload:
+    """Classifies pictures with a network and a shared memory; see ``workloads.api``.
+
+    Implements ``Workload``, ``Remembers`` and ``Sharded``. What peers send is checked; an entry that
+    no honest node makes is dropped and counted.
+    """
+
+    def __init__(self, config: Mapping[str, Any], seed: int, device: str = "cpu") -> None:
+        """Check the config, load data and encoders, make a replica of the initial parameters.
+
+        Raises:
+            WorkloadError: The config, the seed, the data or the device cannot work, or the extra
+                ``rac`` is missing.
+        """
+        if seed < 0:
+            raise WorkloadError(f"seed {seed} is negative: choose one that is at least 0")
+        self._config = RacConfig.parse(config)
+        self._seed = seed
+        self._device = resolve_device(self._config.device or device)
+        self._data = datasets.load(self._config.data, self._config.classes)
+        self._classes = len(self._data.classes)
+        self._rows = self._choose_rows()
+        self._labels = self._data.train.labels[self._rows]
+        self.counts = np.bincount(self._labels, minlength=self._classes)
+        """Training examples of each class, of all nodes. Shape [C]."""
+        self._encoder: PictureEncoder | None = None
+        text: tuple[int, TextEncoder] | None = None
+        if self._config.branches != "base":
+            side = self._config.resolution
+            self._encoder = picture_encoder(self._config.encoder, side, self._device)
+            text = text_encoder(self._config.text) if self._config.vote == "text" else None
+        self._catalogue = self._make_catalogue(text)
+        channels = self._data.train.pictures.shape[3]
+        self._form = network.Form(self._config, self._classes, channels, text[0] if text else None)
+        self._shapes = network.compute_shapes(self._form)
+        self._replica = Replica(self._shapes, self._device)
+        self._replica.write(self.initial())
+        self._shard = (0, 1)
+        self._own: Examples | None = None
+        self._test: Examples | None = None
+        self._sent = 0
+        self._regained = 0
+
+    def _choose_rows(self) -> longtail.Rows:
+        config = self._config
+        rng = np.random.Generator(np.random.PCG64([config.sample, 1]))
+        labels = self._data.train.labels
+        return longtail.subset(labels, self._classes, config.class_max, config.imbalance, rng)
+
+    def _make_catalogue(self, text: tuple[int, TextEncoder] | None) -> Catalogue | None:
+        if self._encoder is None:
+            return None
+        texts = class_texts(self._data.classes, self._config.texts)
+        encode = text[1] if text else None
+        return Catalogue(self._config, texts, self._encoder.dimensions, encode)
+
+    # Data --------------------------------------------------------------------------------------
+
+    def shard(self, index: int, count: int) -> None:
+        """Train on part ``index`` of ``count``.
+
+        Raises:
+            WorkloadError: There is no such part, or nothing in it.
+        """
+        if not 0 <= index < count or self._own is not None:
+            raise WorkloadError(f"part {index} of {count} cannot be taken now")
+        self._shard = (index, count)
+
+    @property
+    def own(self) -> Examples:
+        """This node's training examples."""
+        if self._own is None:
+            (index, count), config = self._shard, self._config
+            rng = np.random.Generator(np.random.PCG64([config.sample, 2]))
+            if config.shards == "iid":
+                rows = longtail.divide_evenly(len(self._rows), count)[index]
+            else:
+                spread = config.concentration
+                args = (self._labels, self._classes, count, spread, rng)
+                rows = longtail.divide_by_class(*args)[index]
+            if not len(rows):
+                raise WorkloadError(f"{len(self._rows)} examples are too few for {count} nodes")
+            part = self._data.train.take(self._rows[rows])
+            self._own = self._examples(part, own=True)
+            counts = self.counts
+            if config.prior == "own":
+                counts = np.bincount(self._own.labels, minlength=self._classes)
+            self._offsets = adjustment(counts, config.tau).to(self._device)
+        return self._own
+
+    @property
+    def test(self) -> Examples:
+        """The test examples, the same on all nodes."""
+        if self._test is None:
+            whole = self._data.test
+            rows = longtail.balanced_prefix(whole.labels, self._classes, self._config.test_max)
+            self._test = self._examples(whole.take(rows), own=False)
+        return self._test
+
+    def _examples(self, part: datasets.Part, *, own: bool) -> Examples:
+        cache = None
+        if self._encoder is not None:
+            cache = FeatureCache(self._encoder, cache_folder(os.environ))
+        index, count = self._shard
+        blocks = -(-len(part.labels) // 128)
+        return Examples(
+            part,
+            self._config,
+            self._device,
+            self._catalogue,
+            cache,
+            first_block=0 if own else index * blocks // count,
+            own=own,
+            classes=self._classes,
+        )
+
+    # Parameters --------------------------------------------------------------------------------
+
+    @property
+    def shapes(self) -> Sequence[tuple[str, tuple[int, ...]]]:
+        """Names and shapes of the parameters, in flat-vector order."""
+        return self._shapes
+
+    def initial(self) -> FloatVector:
+        """The first parameters. Shape [d]."""
+        return network.initial(self._form, self._seed)
+
+    def reset(self) -> None:
+        """Forget Adam's state."""
+        self._replica.reset()
+
+    def train(
+        self,
+        params: FloatVector,
+        *,
+        round_: int,
+        rounds: int,
+        data_seed: bytes,
+        steps: int,
+        deadline_s: float,
+        continued: bool,
+        clock: Clock,
+    ) -> TrainResult:
+        """Local Adam steps; see ``workloads.api.Workload.train``.
+
+        What a step sees also depends on the entries that have arrived by then.
+
+        Raises:
+            WorkloadError: ``params`` has another shape, or a number is out of range.
+        """
+        self._check(params)
+        if not 1 <= round_ <= rounds or steps < 1:
+            raise WorkloadError(f"round {round_} of {rounds} with {steps} steps cannot be trained")
+        start_s = clock()
+        if not continued:
+            self._replica.write(params)
+        if not self.own.known:
+            self.own.encode()
+        steps_min = -(-steps // 4)
+        losses: list[float] = []
+        for step in range(steps):
+            position = ((round_ - 1) * steps + step) / (rounds * steps)
+            loss = self._step_loss(step_rng(data_seed, step))
+            self._replica.step(loss, self._learning_rate(position))
+            losses.append(float(loss.detach()))
+            if clock() - start_s >= deadline_s and len(losses) >= steps_min:
+                break
+        scale = np.float32(steps / len(losses))
+        with np.errstate(over="ignore", invalid="ignore"):
+            update = (params - self._replica.read()) * scale
+        if not np.isfinite(update).all():
+            self._replica.reset()
+            return TrainResult(np.zeros_like(params), len(losses), math.nan)
+        return TrainResult(update, len(losses), math.fsum(losses) / len(losses))
+
+    def _step_loss(self, rng: np.random.Generator) -> Tensor:
+        """LACE of the sum, and of each branch by itself, on a drawn batch."""
+        config, own = self._config, self.own
+        rows = rng.integers(own.known, size=config.batch)
+        seen = augmented(own.pictures[torch.from_numpy(rows)], config.shift, config.flip, rng)
+        logits = network.forward(self._form, self._named(), seen, own.looked(rows))
+        targets = own.targets[torch.from_numpy(rows)]
+        loss = lace(logits.fused, targets, self._offsets)
+        if config.branches == "both" and config.branch_loss:
+            assert logits.base is not None and logits.retrieval is not None
+            for branch in (logits.base, logits.retrieval):
+                loss = loss + config.branch_loss * lace(branch, targets, self._offsets)
+        return loss
+
+    def _learning_rate(self, position: float) -> float:
+        """Cosine from ``lr`` at position 0 to ``lr * lr_end_ratio`` at position 1."""
+        end = self._config.lr_end_ratio
+        return self._config.lr * (end + (1 - end) * 0.5 * (1 + math.cos(math.pi * position)))
+
+    def _named(self, params: FloatVector | None = None) -> dict[str, Tensor]:
+        tensors = self._replica.tensors
+        if params is not None:
+            tensors = split(torch.from_numpy(np.array(params)).to(self._device), self._shapes)
+        return {name: tensor for (name, _), tensor in zip(self._shapes, tensors, strict=True)}
+
+    def _check(self, params: FloatVector) -> None:
+        count = sum(math.prod(shape) for _, shape in self._shapes)
+        if params.shape != (count,) or params.dtype != np.float32:
+            raise WorkloadError(
+                f"parameters are {params.dtype}{list(params.shape)}, this job needs "
+                f"float32[{count}]: they belong to another job"
+            )
+
+    # What it is worth --------------------------------------------------------------------------
+
+    def answers(self, params: FloatVector) -> Answers:
+        """What each branch says of the test examples."""
+        self._check(params)
+        test, named = self.test, self._named(params)
+        while not test.complete:
+            test.encode()
+        passes = []
+        with torch.no_grad():
+            for rows in np.array_split(np.arange(len(test)), -(-len(test) // EVALUATED_PER_PASS)):
+                seen = test.pictures[torch.from_numpy(rows)].float()
+                passes.append(network.forward(self._form, named, seen, test.looked(rows)))
+        found = test.found(np.arange(len(test))) if self._catalogue is not None else None
+        return Answers.joined(passes, found, test.labels)
+
+    def evaluate(self, params: FloatVector) -> dict[str, float]:
+        """Accuracies in [0, 1], overall, by branch and by shot; what the memory is like."""
+        config = self._config
+        found = measure(self.answers(params), self.counts, config.many, config.few)
+        for name in ("base.scale", "retrieval.scale"):
+            if name in (named := self._named(params)):
+                found[name.replace(".", "_")] = float(named[name])
+        if self._catalogue is not None:
+            found["entries_dropped"] = float(self._catalogue.dropped)
+            trusts = [self._catalogue.trust(name) for name in self._catalogue.authors]
+            found["trust_min"] = min(trusts, default=1.0)
+        return found
+
+    def artifacts(self, params: FloatVector, folder: Path) -> list[Path]:
+        """``confusion.png``, ``classes.png``, and with a memory ``neighbours.png``."""
+        answers = self.answers(params)
+        scene = pictures.Scene(
+            self._data.classes, self.counts, (self._config.many, self._config.few)
+        )
+        paths = [
+            pictures.confusion_matrix(answers, scene, folder / "confusion.png"),
+            pictures.class_bars(answers, scene, folder / "classes.png"),
+        ]
+        if self._catalogue is not None:
+            shown = self.test.pictures.cpu().permute(0, 2, 3, 1).numpy()
+            names = {0: "own", **{n: name for name, n in self._catalogue.authors.items()}}
+            paths.append(
+                pictures.neighbour_sheet(answers, scene, shown, names, folder / "neighbours.png")
+            )
+        return paths
+
+    # Memory ------------------------------------------------------------------------------------
+
+    @property
+    def memory(self) -> MemoryForm:
+        """Directions of E's features; the label is the value, its snippet the payload."""
+        dimensions = self._encoder.dimensions if self._encoder is not None else 1
+        config = self._config
+        return MemoryForm(dimensions, config.keys, config.payload_bytes, config.author_entries)
+
+    def start(self, data_seed: bytes) -> None:
+        """Nothing is drawn: the entries are the examples."""
+
+    def advance(self, steps_max: int, deadline_s: float, clock: Clock) -> Advance:
+        """Encode one block of pictures: own ones, which become entries, then those for testing."""
+        for examples in (self.own, self.test):
+            if not examples.complete:
+                examples.encode()
+                return Advance(1, self._unsent())
+        return Advance(0, self._unsent(), waiting=not self.own.outbox)
+
+    def _unsent(self) -> Entries:
+        """The oldest entries that have not left, less those that left in an earlier life."""
+        form = self.memory
+        kind = np.int8 if form.key_type == "int8" else np.float16
+        none = Entries(
+            np.empty((0, form.key_dims), kind),
+            np.empty(0, np.float32),
+            np.empty((0, form.payload_bytes), np.uint8),
+        )
+        if not self.own.outbox:
+            return none
+        entries = self.own.outbox.popleft()
+        start = min(max(0, self._regained - self._sent), len(entries))
+        self._sent += len(entries)
+        return entries.part(start, len(entries))
+
+    def absorb(self, author: str, entries: Entries) -> None:
+        """Remember another node's entries; of own ones only note how many have left before."""
+        if not author:
+            self._regained += len(entries)
+        elif self._catalogue is not None:
+            self._catalogue.add(author, entries)
+
+    def forget(self, author: str) -> None:
+        """Drop all that ``author`` ever said."""
+        if self._catalogue is not None:
+            self._catalogue.remove(author)
+
+    def look(self, queries: datasets.Pictures) -> Found:
+        """What the memory says of any pictures of the data's kind. Shape [q, h, w, c].
+
+        Raises:
+            WorkloadError: The job has no retrieval branch.
+        """
+        if self._catalogue is None or self._encoder is None:
+            raise WorkloadError('branches = "base" has no memory to look into')
+        return self._catalogue.look(self._encoder.encode(queries))
