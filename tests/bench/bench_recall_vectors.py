@@ -1,0 +1,179 @@
+"""Memories of labelled vectors as they grow to 10^6 entries of 1,280 dimensions.
+
+Data: EfficientNet-Lite0 features of Fashion-MNIST (--features, float16 rows of length 1), continued
+by a model of them: 64 clusters by k-means, each a Gaussian with the mean, the 48 largest principal
+components and the residual variance by coordinate of its members, cut off below 0 and scaled to
+length 1. Queries are drawn alike. "real" in the results: real features only.
+
+One kind of index a process, one thread; each result is written as soon as it is there.
+Run: python tests/bench/bench_recall_vectors.py --features F.npy --kind graph --out results.json
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter, process_time
+
+import faiss
+import numpy as np
+import psutil
+
+from workloads.recall.vector_index import IndexSettings
+from workloads.recall.vectors import VectorMemory
+
+K, QUERIES, BATCH, CHUNK, SEED = 30, 512, 256, 2000, 1
+CLUSTERS, COMPONENTS = 64, 48
+TRIED = {
+    "flat": [{}],
+    "graph": [{"breadth": b} for b in (32, 64, 96, 192, 384)],
+    "codes": [{"probes": p, "rerank": r} for p in (16, 32, 64) for r in (0, 4, 8)],
+}
+
+
+class Model:
+    """A Gaussian mixture fitted to real features; chunks are drawn by number."""
+
+    def __init__(self, features):
+        kmeans = faiss.Kmeans(features.shape[1], CLUSTERS, niter=20, seed=SEED)
+        kmeans.train(features)
+        near = kmeans.index.search(features, 1)[1][:, 0]
+        self.share = np.bincount(near, minlength=CLUSTERS) / len(near)
+        self.mean, self.basis, self.rest = [], [], []
+        for cluster in range(CLUSTERS):
+            own = features[near == cluster]
+            centred = own - own.mean(axis=0)
+            rank = min(COMPONENTS, len(own) - 1)
+            _, scale, basis = np.linalg.svd(centred, full_matrices=False)
+            basis = basis[:rank] * (scale[:rank, None] / np.sqrt(len(own)))
+            rest = np.maximum(centred.var(axis=0) - (basis**2).sum(axis=0), 0)
+            self.mean.append(own.mean(axis=0))
+            self.basis.append(basis)
+            self.rest.append(np.sqrt(rest))
+
+    def chunk(self, number, rows):
+        rng = np.random.default_rng([SEED, number])
+        clusters = rng.choice(CLUSTERS, rows, p=self.share)
+        keys = rng.standard_normal((rows, len(self.mean[0])), dtype=np.float32)
+        for cluster in range(CLUSTERS):
+            at, basis = clusters == cluster, self.basis[cluster]
+            z = rng.standard_normal((int(at.sum()), len(basis)), dtype=np.float32)
+            keys[at] = self.mean[cluster] + z @ basis + keys[at] * self.rest[cluster]
+        keys = np.maximum(keys, 0)
+        return keys / np.linalg.norm(keys, axis=1, keepdims=True)
+
+
+class Truth:
+    """The exact k nearest in float32, kept up to date as entries come."""
+
+    def __init__(self, queries):
+        self.queries = queries
+        self.best = np.zeros((len(queries), 0), np.float32)
+        self.ids = np.zeros((len(queries), 0), np.int64)
+
+    def add(self, keys, ids):
+        self.best = np.concatenate([self.best, self.queries @ keys.T], axis=1)
+        self.ids = np.concatenate([self.ids, np.broadcast_to(ids, (len(self.best), len(ids)))], 1)
+        order = np.argsort(-self.best, axis=1)[:, :K]
+        self.best = np.take_along_axis(self.best, order, axis=1)
+        self.ids = np.take_along_axis(self.ids, order, axis=1)
+
+    def recall(self, found):
+        pairs = zip(self.ids.tolist(), found.tolist(), strict=True)
+        return sum(len(set(a) & set(b)) for a, b in pairs) / self.ids.size
+
+
+def measure(memory, queries, truth, singles):
+    """Recall and latencies of one setting; wall time, as a user sees it, and CPU time."""
+    memory.search(queries[:8], K)
+    times = []
+    for row in range(singles):
+        start = perf_counter()
+        memory.search(queries[row : row + 1], K)
+        times.append((perf_counter() - start) * 1e3)
+    start, cpu_s = perf_counter(), process_time()
+    found = [memory.search(queries[s : s + BATCH], K).ids for s in range(0, len(queries), BATCH)]
+    wall_ms = (perf_counter() - start) * 1e3 / len(queries)
+    return {
+        "recall_at_30": round(truth.recall(np.concatenate(found)), 4),
+        "single_p50_ms": round(float(np.percentile(times, 50)), 3),
+        "single_p99_ms": round(float(np.percentile(times, 99)), 3),
+        "batched_ms_a_query": round(wall_ms, 3),
+        "batched_cpu_ms_a_query": round((process_time() - cpu_s) * 1e3 / len(queries), 3),
+    }
+
+
+def grow(kind, chunks, queries, sizes, write, data, settings):
+    memory, truth = (
+        VectorMemory(queries.shape[1], settings, author_entries_max=1 << 21),
+        Truth(queries),
+    )
+    cpu_s, start_size, slowest_s = 0.0, 0, 0.0
+    for keys in chunks:
+        labels, start = np.zeros(len(keys), int), process_time()
+        ids = memory.add("author", keys, labels)
+        taken_s = process_time() - start
+        cpu_s, slowest_s = cpu_s + taken_s, max(slowest_s, taken_s)
+        truth.add(keys, ids)
+        size = len(memory)
+        if size % 40_000 == 0:
+            print(kind, size, f"{len(keys) / taken_s:.0f}/s", file=sys.stderr, flush=True)
+        if size not in sizes:
+            continue
+        common = {
+            "kind": kind, "data": data, "entries": size, "dimensions": queries.shape[1],
+            "build": {"links": settings.links, "breadth_add": settings.breadth_add}
+            if kind == "graph" else {"code_bytes": settings.code_bytes} if kind == "codes" else {},
+            "bytes": memory.bytes, "bytes_an_entry": round(memory.bytes / size, 1),
+            "resident_bytes": psutil.Process().memory_info().rss,
+            "added_a_cpu_second": round((size - start_size) / cpu_s, 1),
+            "slowest_chunk_cpu_s": round(slowest_s, 2),
+        }  # fmt: skip
+        index = memory._shelves[1].index
+        for tried in TRIED[kind]:
+            index._settings = replace(settings, **tried)
+            singles = 40 if kind == "flat" and size > 200_000 else 256
+            write({**common, "search": tried, **measure(memory, queries, truth, singles)})
+        index._settings = settings
+        cpu_s, start_size, slowest_s = 0.0, size, 0.0
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--features", type=Path, required=True)
+    parser.add_argument("--kind", choices=sorted(TRIED), required=True)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--storage", choices=["fp16", "fp32"], default="fp16")
+    parser.add_argument("--links", type=int, default=16)
+    parser.add_argument("--breadth-add", type=int, default=80)
+    parser.add_argument("--code-bytes", type=int, default=160)
+    parser.add_argument("--real", action="store_true", help="real features only, up to 10^4")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    faiss.omp_set_num_threads(1)
+    features = np.load(options.features).astype(np.float32)
+    settings = IndexSettings(
+        options.kind, options.storage, options.links, options.breadth_add,
+        code_bytes=options.code_bytes,
+    )  # fmt: skip
+
+    def write(result):
+        results = json.loads(options.out.read_text()) if options.out.exists() else []
+        options.out.write_text(json.dumps([*results, result], indent=1))
+        print(result, file=sys.stderr, flush=True)
+
+    if options.real:
+        size = min(10_000, (len(features) - QUERIES) // CHUNK * CHUNK)
+        chunks = (features[s : s + CHUNK] for s in range(0, size, CHUNK))
+        grow(options.kind, chunks, features[-QUERIES:], {size}, write, "real", settings)
+        return
+    model = Model(features)
+    chunks = (model.chunk(n, CHUNK) for n in range(1, max(options.sizes) // CHUNK + 1))
+    grow(
+        options.kind, chunks, model.chunk(0, QUERIES), set(options.sizes), write, "model", settings
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,334 @@
+"""Labelled vectors by author: a memory that grows, and from which an author can be taken out."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from workloads.api import WorkloadError
+from workloads.recall.coded_vectors import CodedVectors
+from workloads.recall.digests import Digests, DigestTable, digest
+from workloads.recall.index import Floats, Ids
+from workloads.recall.memory import AUTHORS_MAX
+from workloads.recall.neighbours import ROW_BITS, Labels, Neighbours, merge
+from workloads.recall.vector_index import FlatVectors, GraphVectors, IndexSettings, VectorIndex
+
+DIMENSIONS_MAX = 4096
+LABELS_MAX = 1 << 16
+"""Labels are below it."""
+ENTRIES_MAX = 1 << 24
+"""Of one author."""
+NEIGHBOURS_MAX = 1024
+LENGTH_MIN = 1e-6
+"""A key that is shorter has no direction."""
+OWN = ""
+"""Name of oneself as an author, number 0."""
+
+Mask = npt.NDArray[np.bool_]
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+class VectorMemory:
+    """Entries of several authors, each a unit vector with a label, found again by cosine.
+
+    Every author has an index of its own: however many entries one of them piles up next to a key,
+    those of the others are found all the same, and an author taken out leaves nothing behind. A
+    key that its author gave before is the same entry with the newest label. One thread; the same
+    calls give the same answers.
+
+    Args:
+        dimensions: Length of a key, 1 to ``DIMENSIONS_MAX``.
+        settings: How each author's index is built.
+        author_entries_max: Entries taken from one author.
+
+    Raises:
+        WorkloadError: A number is out of range, or the extra that brings faiss is not installed.
+    """
+
+    def __init__(
+        self,
+        dimensions: int,
+        settings: IndexSettings | None = None,
+        *,
+        author_entries_max: int = 1_000_000,
+    ) -> None:
+        if not 1 <= dimensions <= DIMENSIONS_MAX:
+            raise WorkloadError(f"keys have 1 to {DIMENSIONS_MAX} dimensions, not {dimensions}")
+        if not 1 <= author_entries_max <= ENTRIES_MAX:
+            raise WorkloadError(f"an author has 1 to {ENTRIES_MAX} entries at most")
+        self._dimensions = dimensions
+        self._settings = settings or IndexSettings()
+        self._entries_max = author_entries_max
+        self._shelves = [Shelf(0, make_index(dimensions, self._settings))]
+        self._numbers = {OWN: 0}
+
+    # What there is -----------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return sum(len(shelf) for shelf in self._shelves)
+
+    @property
+    def authors(self) -> Mapping[str, int]:
+        """Numbers by name, oneself included; a number is kept when its author is removed."""
+        return self._numbers
+
+    def entries(self, author: str) -> int:
+        """How many an author has."""
+        number = self._numbers.get(author)
+        return 0 if number is None else len(self._shelves[number])
+
+    @property
+    def bytes(self) -> int:
+        """Main memory of all indexes, labels and digests."""
+        return sum(shelf.bytes for shelf in self._shelves)
+
+    # Writing -----------------------------------------------------------------------------------
+
+    def add(self, author: str, keys: npt.NDArray[np.floating], labels: npt.ArrayLike) -> Ids:
+        """Take entries in.
+
+        Args:
+            author: Peer id, or ``OWN``.
+            keys: Of any length but 0. Shape [n, d].
+            labels: From 0, below ``LABELS_MAX``. Shape [n].
+
+        Returns:
+            Shape [n].
+
+        Raises:
+            WorkloadError: The arrays do not fit, or a limit is passed; nothing is taken then.
+        """
+        units, classes = self._checked(keys, "keys"), np.asarray(labels)
+        if classes.shape != (len(units),) or not np.issubdtype(classes.dtype, np.integer):
+            raise WorkloadError(f"{len(units)} keys need as many whole labels")
+        if len(classes) and not 0 <= classes.min() <= classes.max() < LABELS_MAX:
+            raise WorkloadError(f"labels are from 0 and below {LABELS_MAX}")
+        if self.entries(author) + len(units) > self._entries_max:
+            raise WorkloadError(f"an author has at most {self._entries_max} entries here")
+        number = self._number(author)
+        shelf = self._shelves[number]
+        return (number << ROW_BITS) + shelf.first + shelf.add(units, classes.astype(np.int32))
+
+    def remove(self, author: str) -> int:
+        """Take all entries of an author out; how many. Their ids are never given again."""
+        number = self._numbers.get(author)
+        if number is None:
+            return 0
+        gone = self._shelves[number]
+        fresh = make_index(self._dimensions, self._settings)
+        self._shelves[number] = Shelf(gone.first + len(gone), fresh)
+        return len(gone)
+
+    # Reading -----------------------------------------------------------------------------------
+
+    def search(
+        self, queries: npt.NDArray[np.floating], k: int, exclude_ids: Ids | None = None
+    ) -> Neighbours:
+        """The k nearest entries of all authors; see ``search_authors``. Shape [q, k]."""
+        return merge(self.search_authors(queries, k, exclude_ids), k)
+
+    def search_authors(
+        self,
+        queries: npt.NDArray[np.floating],
+        k: int,
+        exclude_ids: Ids | None = None,
+        *,
+        copies: bool = True,
+    ) -> Neighbours:
+        """The k nearest entries of every author, by its number.
+
+        Args:
+            queries: Of any length but 0. Shape [q, d].
+            k: 1 to ``NEIGHBOURS_MAX``.
+            exclude_ids: The query's own entry, which must be there, or -1. Shape [q].
+            copies: Exclude entries of other authors under exactly the same key, too.
+
+        Returns:
+            Shape [s, q, k].
+
+        Raises:
+            WorkloadError: The arrays do not fit, or there is no such entry.
+        """
+        units = self._checked(queries, "queries")
+        if not 1 <= k <= NEIGHBOURS_MAX:
+            raise WorkloadError(f"1 to {NEIGHBOURS_MAX} neighbours can be asked for, not {k}")
+        excluded = np.full(len(units), -1) if exclude_ids is None else np.asarray(exclude_ids)
+        if excluded.shape != (len(units),):
+            raise WorkloadError("give one id to exclude for each query, -1 for none")
+        digests = np.zeros(len(units), np.uint64)
+        if (excluded >= 0).any():
+            digests[excluded >= 0] = self._digests(excluded[excluded >= 0])
+        lists = []
+        for number, shelf in enumerate(self._shelves):
+            at = (excluded >= 0) & (copies | (excluded >> ROW_BITS == number))
+            lists.append(shelf.search(units, k, number, at, digests))
+        return Neighbours(
+            np.stack([near.ids for near in lists]),
+            np.stack([near.similarity for near in lists]),
+            np.stack([near.labels for near in lists]),
+        )
+
+    def keys(self, ids: Ids) -> Floats:
+        """Unit keys as they are kept. Shape [n, d].
+
+        Raises:
+            WorkloadError: There is no such entry.
+        """
+        keys = np.empty((len(ids), self._dimensions), np.float32)
+        for number, at, rows in self._rows(ids):
+            keys[at] = self._shelves[number].index.rows(rows)
+        return keys
+
+    def labels(self, ids: Ids) -> Labels:
+        """Labels of entries. Shape [n].
+
+        Raises:
+            WorkloadError: There is no such entry.
+        """
+        labels = np.empty(len(ids), np.int32)
+        for number, at, rows in self._rows(ids):
+            labels[at] = self._shelves[number].labels[rows]
+        return labels
+
+    def ids(self, author: str) -> Ids:
+        """Of all entries of an author. Shape [n]."""
+        number = self._numbers.get(author)
+        if number is None:
+            return np.empty(0, np.int64)
+        shelf = self._shelves[number]
+        return (number << ROW_BITS) + shelf.first + np.arange(len(shelf))
+
+    # Inside ------------------------------------------------------------------------------------
+
+    def _digests(self, ids: Ids) -> Digests:
+        digests = np.empty(len(ids), np.uint64)
+        for number, at, rows in self._rows(ids):
+            digests[at] = self._shelves[number].digests[rows]
+        return digests
+
+    def _rows(self, ids: Ids) -> list[tuple[int, Mask, Ids]]:
+        """Entries by shelf: its number, which of the ids are there, and their rows."""
+        numbers, found = np.asarray(ids) >> ROW_BITS, []
+        for number in np.unique(numbers).tolist():
+            at = numbers == number
+            if not 0 <= number < len(self._shelves):
+                raise WorkloadError("there is no entry with such an id")
+            shelf = self._shelves[number]
+            rows = (ids[at] & ((1 << ROW_BITS) - 1)) - shelf.first
+            if rows.min() < 0 or rows.max() >= len(shelf):
+                raise WorkloadError("an entry with such an id is not there any more")
+            found.append((number, at, rows))
+        return found
+
+    def _number(self, author: str) -> int:
+        number = self._numbers.get(author)
+        if number is None:
+            number = len(self._shelves)
+            if number >= AUTHORS_MAX:
+                raise WorkloadError(f"a memory holds at most {AUTHORS_MAX} authors")
+            self._shelves.append(Shelf(0, make_index(self._dimensions, self._settings)))
+            self._numbers[author] = number
+        return number
+
+    def _checked(self, keys: npt.NDArray[np.floating], what: str) -> Floats:
+        """Keys of length 1, float32 and contiguous. Shape [n, d]."""
+        if keys.ndim != 2 or keys.shape[1] != self._dimensions:
+            raise WorkloadError(f"{what} of shape {keys.shape}, not [n, {self._dimensions}]")
+        wide = np.ascontiguousarray(keys, np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            lengths = np.sqrt(np.einsum("nd,nd->n", wide, wide))[:, None]
+        if not (np.isfinite(lengths) & (lengths >= LENGTH_MIN)).all():
+            raise WorkloadError(f"{what} must be finite and not zero")
+        units: Floats = wide / lengths
+        return units
+
+
+def make_index(dimensions: int, settings: IndexSettings) -> VectorIndex:
+    """An empty index.
+
+    Raises:
+        WorkloadError: The extra that brings faiss is not installed, or a setting cannot work.
+    """
+    if settings.kind == "graph":
+        return GraphVectors(dimensions, settings)
+    if settings.kind == "codes":
+        return CodedVectors(dimensions, settings)
+    return FlatVectors(dimensions, settings.storage)
+
+
+class Shelf:
+    """Entries of one author.
+
+    Args:
+        first: How many entries of this author have been removed before.
+        index: Empty.
+    """
+
+    def __init__(self, first: int, index: VectorIndex) -> None:
+        self.first = first
+        self.index = index
+        self._table = DigestTable()
+        self._labels = np.empty(64, np.int32)
+        self._digests = np.empty(64, np.uint64)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @property
+    def labels(self) -> Labels:
+        """Shape [n]."""
+        return self._labels[: len(self)]
+
+    @property
+    def digests(self) -> Digests:
+        """Shape [n]."""
+        return self._digests[: len(self)]
+
+    @property
+    def bytes(self) -> int:
+        """Main memory."""
+        return self.index.bytes + self._labels.nbytes + self._digests.nbytes + self._table.bytes
+
+    def add(self, units: Floats, labels: Labels) -> Ids:
+        """The rows of the entries, new or known. Shape [n]."""
+        digests = digest(units)
+        rows, fresh = self._table.place(digests)
+        self._labels = grown(self._labels, len(self))
+        self._digests = grown(self._digests, len(self))
+        self._labels[rows] = labels
+        self._digests[rows] = digests
+        if len(fresh):
+            self.index.add(units[fresh])
+        return rows
+
+    def search(
+        self, units: Floats, k: int, number: int, exclude: Mask, digests: Digests
+    ) -> Neighbours:
+        """The k nearest, without the key of that digest where there is something to exclude.
+
+        Args:
+            units: Shape [q, d].
+            k: At least 1.
+            number: The author's.
+            exclude: Shape [q].
+            digests: Shape [q].
+        """
+        similarity, rows = self.index.search(units, k + int(exclude.any()))
+        none = rows < 0
+        ids = (number << ROW_BITS) + self.first + rows
+        if len(self):
+            none |= exclude[:, None] & (self.digests[rows] == digests[:, None])
+            near = Neighbours(ids, similarity, self.labels[rows])
+        else:
+            near = Neighbours(ids, similarity, rows.astype(np.int32))
+        return near.without(none).nearest(k)
+
+
+def grown(array: npt.NDArray[Scalar], length: int) -> npt.NDArray[Scalar]:
+    """The array with room for ``length``, at least doubled where there is too little."""
+    if length <= len(array):
+        return array
+    wide = np.empty(max(length, 2 * len(array)), array.dtype)
+    wide[: len(array)] = array
+    return wide
