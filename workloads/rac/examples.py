@@ -9,10 +9,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from workloads.api import Entries
-from workloads.rac.catalogue import Catalogue, Found, Lookup
+from workloads.rac.catalogue import Catalogue, Found
 from workloads.rac.config import RacConfig
 from workloads.rac.datasets import Part, Pictures
+from workloads.rac.encoders import Floats
 from workloads.rac.features import Encoding, FeatureCache
+from workloads.rac.lookup import Lookup
 from workloads.rac.network import Looked
 from workloads.recall.vectors import OWN
 
@@ -68,13 +70,20 @@ class Examples:
         return len(self) if self._encoding is None else self._known
 
     @property
+    def features(self) -> Floats:
+        """Of unit length, zero where not yet known. Shape [n, d]."""
+        assert self._encoding is not None
+        return self._encoding.features
+
+    @property
     def complete(self) -> bool:
         """Whether there is nothing to encode."""
         return self._encoding is None or self._encoding.complete
 
     def encode(self) -> None:
         """Find the features of one more block."""
-        assert self._encoding is not None and self._catalogue is not None
+        assert self._encoding is not None
+        assert self._catalogue is not None
         rows = self._encoding.step()
         self._known = rows.stop if self._own else len(self) * self._encoding.complete
         if self._own:
@@ -84,7 +93,8 @@ class Examples:
 
     def found(self, rows: Rows) -> Found:
         """Neighbours of some examples whose features are known; own entries are not their own."""
-        assert self._encoding is not None and self._catalogue is not None
+        assert self._encoding is not None
+        assert self._catalogue is not None
         if not self._own:
             return self._lookup.look(rows)
         stale = self._lookup.stale(np.unique(rows))

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 
 def adjustment(counts: npt.NDArray[np.int64], tau: float) -> Tensor:
-    """tau log pi_c with pi the class frequencies; -inf for classes without examples.
+    """Offsets tau log pi_c with pi the class frequencies; -inf for classes without examples.
 
     A class without examples takes no part in the loss: nothing is known against it.
 

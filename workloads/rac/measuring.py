@@ -44,7 +44,8 @@ class Answers:
     @property
     def predicted(self) -> Labels:
         """By the fused logits. Shape [n]."""
-        return self.fused.argmax(axis=1)
+        predicted: Labels = self.fused.argmax(axis=1)
+        return predicted
 
 
 def measure(

@@ -10,12 +10,18 @@ from workloads.rac.longtail import Labels
 SHOTS = ("many", "medium", "few")
 
 
-def shots(counts: npt.NDArray[np.int64], many: int, few: int) -> Mapping[str, npt.NDArray[np.bool_]]:
+def shots(
+    counts: npt.NDArray[np.int64], many: int, few: int
+) -> Mapping[str, npt.NDArray[np.bool_]]:
     """Which classes are many-, medium- and few-shot: above ``many``, between, below ``few``.
 
     Source: Liu et al. 2019, arXiv:1904.05160, with 100 and 20.
     """
-    return {"many": counts > many, "medium": (counts <= many) & (counts >= few), "few": counts < few}
+    return {
+        "many": counts > many,
+        "medium": (counts <= many) & (counts >= few),
+        "few": counts < few,
+    }
 
 
 def class_accuracy(predicted: Labels, labels: Labels, classes: int) -> npt.NDArray[np.float64]:

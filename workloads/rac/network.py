@@ -66,7 +66,8 @@ class Logits:
 
 def compute_shapes(form: Form) -> Shapes:
     """Parameters of the branches that are on, by name."""
-    config, shapes = form.config, []
+    config = form.config
+    shapes: Shapes = []
     if config.branches != "retrieval":
         widths = [form.channels, config.width, 2 * config.width, 4 * config.width]
         for i in range(CONVOLUTIONS):
@@ -88,11 +89,12 @@ def compute_shapes(form: Form) -> Shapes:
 
 def _text_shapes(form: Form) -> Shapes:
     width, k = form.config.text_width, form.config.neighbours
+    shapes: Shapes = []
     if form.text_dims is None:
-        shapes = [("text.words", (WORDS, width)), ("text.places", (SNIPPET_WORDS, width))]
+        shapes += [("text.words", (WORDS, width)), ("text.places", (SNIPPET_WORDS, width))]
         shapes += _block_shapes("text", width)
     else:
-        shapes = _linear("text.project", form.text_dims, width)
+        shapes += _linear("text.project", form.text_dims, width)
     shapes += [("near.similarity", (width,)), ("near.ranks", (k, width)), ("near.query", (width,))]
     shapes += _block_shapes("near", width)
     return [*shapes, *_linear("near.head", width, form.classes)]
@@ -103,8 +105,8 @@ def _block_shapes(name: str, width: int) -> Shapes:
     for norm in ("before", "between", "after"):
         shapes += [(f"{name}.{norm}.gain", (width,)), (f"{name}.{norm}.bias", (width,))]
     shapes += _linear(f"{name}.mix", width, 3 * width) + _linear(f"{name}.out", width, width)
-    return shapes + _linear(f"{name}.up", width, 2 * width) + _linear(
-        f"{name}.down", 2 * width, width
+    return (
+        shapes + _linear(f"{name}.up", width, 2 * width) + _linear(f"{name}.down", 2 * width, width)
     )
 
 
@@ -119,10 +121,11 @@ def initial(form: Form, seed: int) -> FloatVector:
     and 1 / fan_in elsewhere, embeddings within a variance of 1/3 / width; gains 1, biases 0.
     """
     rng = np.random.Generator(np.random.PCG64([seed, 6]))
-    return np.concatenate([_first(rng, name, shape) for name, shape in compute_shapes(form)])
+    return np.concatenate([first_values(rng, name, shape) for name, shape in compute_shapes(form)])
 
 
-def _first(rng: np.random.Generator, name: str, shape: Shape) -> FloatVector:
+def first_values(rng: np.random.Generator, name: str, shape: Shape) -> FloatVector:
+    """First values of one parameter; see ``initial``. Flat."""
     count, last = math.prod(shape), name.rpartition(".")[2]
     if last in ("gain", "scale"):
         return np.full(count, GAIN_START if last == "scale" else 1.0, np.float32)
@@ -146,7 +149,7 @@ def forward(form: Form, params: Params, pictures: Tensor, looked: Looked | None)
     config = form.config
     base = retrieval = hidden = read = None
     if config.branches != "retrieval":
-        hidden = _base(params, pictures)
+        hidden = base_features(params, pictures)
         base = normalised(_apply(params, "base.head", hidden), params["base.scale"], config.norm)
     if config.branches != "base":
         assert looked is not None
@@ -158,7 +161,8 @@ def forward(form: Form, params: Params, pictures: Tensor, looked: Looked | None)
         return Logits(fused, base, retrieval)
     if config.fusion == "sum":
         return Logits(base + retrieval, base, retrieval)
-    assert hidden is not None and read is not None
+    assert hidden is not None
+    assert read is not None
     opening = _apply(params, "gate", torch.cat([hidden, read], dim=1))
     if config.fusion == "gate":
         share = torch.sigmoid(opening)
@@ -186,7 +190,7 @@ def _apply(params: Params, name: str, x: Tensor) -> Tensor:
     return functional.linear(x, params[f"{name}.weight"], params[f"{name}.bias"])
 
 
-def _base(params: Params, pictures: Tensor) -> Tensor:
+def base_features(params: Params, pictures: Tensor) -> Tensor:
     """B's features: three convolutions with group normalisation, and a layer. Shape [n, HIDDEN]."""
     x = (pictures - 127.5) / 127.5
     for i in range(CONVOLUTIONS):
@@ -246,6 +250,4 @@ def _block(params: Params, name: str, x: Tensor, mask: Tensor) -> Tensor:
 
 
 def _norm(params: Params, name: str, x: Tensor) -> Tensor:
-    return functional.layer_norm(
-        x, x.shape[-1:], params[f"{name}.gain"], params[f"{name}.bias"]
-    )
+    return functional.layer_norm(x, x.shape[-1:], params[f"{name}.gain"], params[f"{name}.bias"])

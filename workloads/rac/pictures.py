@@ -118,7 +118,9 @@ def neighbour_sheet(
                 author = authors.get(int(found.authors[query, place]), "?")
                 lines = (scene.names[label], f"{found.similarity[query, place]:.3f}", author[-10:])
                 colour = "green" if label == answers.labels[query] else "red"
-                cell.text(0.5, 0.5, "\n".join(lines), ha="center", va="center", fontsize=6, color=colour)
+                cell.text(
+                    0.5, 0.5, "\n".join(lines), ha="center", va="center", fontsize=6, color=colour
+                )
         for cell in cells:
             cell.set(xticks=[], yticks=[])
     return _save(figure, path)

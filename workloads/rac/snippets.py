@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from workloads.rac.encoders import TextEncoder
+
 WORDS = 512
 """Numbers that words are hashed to, 0 for none."""
 SNIPPET_WORDS = 16
@@ -57,3 +59,34 @@ def word_numbers(text: str) -> npt.NDArray[np.int64]:
         hashed = hashlib.blake2b(word.encode(), digest_size=8).digest()
         numbers[place] = 1 + int.from_bytes(hashed, "big") % (WORDS - 1)
     return numbers
+
+
+class Snippets:
+    """Different snippets by number; 0 is the empty one.
+
+    Args:
+        encoder: A frozen T; None: snippets are kept as word numbers.
+    """
+
+    def __init__(self, encoder: TextEncoder | None) -> None:
+        self._encoder = encoder
+        self._numbers: dict[str, int] = {}
+        self.texts: list[str] = []
+        self._rows: list[npt.NDArray[np.generic]] = []
+        self.number("")
+
+    def number(self, text: str) -> int:
+        """The number of a snippet, given on first sight."""
+        number = self._numbers.setdefault(text, len(self.texts))
+        if number == len(self.texts):
+            self.texts.append(text)
+            encoder = self._encoder
+            self._rows.append(encoder([text])[0] if encoder else word_numbers(text))
+        return number
+
+    def __contains__(self, text: str) -> bool:
+        return text in self._numbers
+
+    def rows(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.generic]:
+        """Word numbers or vectors of some of them. Shape [n, words or dimensions]."""
+        return np.stack([self._rows[number] for number in numbers])

@@ -1,12 +1,12 @@
 """RAC as a job of a swarm: parameters are trained by rounds, and the memory is everybody's."""
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -20,16 +20,20 @@ from workloads.api import (
     WorkloadError,
     step_rng,
 )
-from workloads.rac import datasets, longtail, network, pictures
-from workloads.rac.catalogue import Catalogue, Found
+from workloads.rac import network, pictures
+from workloads.rac.catalogue import Catalogue
 from workloads.rac.config import RacConfig
+from workloads.rac.datasets import Part, Pictures
 from workloads.rac.encoders import PictureEncoder, TextEncoder, picture_encoder, text_encoder
 from workloads.rac.examples import Examples, augmented
-from workloads.rac.features import FeatureCache, cache_folder
+from workloads.rac.features import BLOCK_PICTURES, FeatureCache, cache_folder
+from workloads.rac.job_data import JobData
+from workloads.rac.longtail import Labels
 from workloads.rac.loss import adjustment, lace
 from workloads.rac.measuring import Answers, measure
 from workloads.rac.snippets import class_texts
 from workloads.replica import Replica, resolve_device, split
+from workloads.steps import check_params, cosine, local_steps
 
 EVALUATED_PER_PASS = 256
 
@@ -37,8 +41,8 @@ EVALUATED_PER_PASS = 256
 class RacWorkload:
     """Classifies pictures with a network and a shared memory; see ``workloads.api``.
 
-    Implements ``Workload``, ``Remembers`` and ``Sharded``. What peers send is checked; an entry that
-    no honest node makes is dropped and counted.
+    Implements ``Workload``, ``Remembers`` and ``Sharded``. What peers send is checked; an entry
+    that no honest node makes is dropped and counted.
     """
 
     def __init__(self, config: Mapping[str, Any], seed: int, device: str = "cpu") -> None:
@@ -50,24 +54,22 @@ class RacWorkload:
         """
         if seed < 0:
             raise WorkloadError(f"seed {seed} is negative: choose one that is at least 0")
-        self._config = RacConfig.parse(config)
+        self.config = RacConfig.parse(config)
+        """The settings, with those left out."""
         self._seed = seed
-        self._device = resolve_device(self._config.device or device)
-        self._data = datasets.load(self._config.data, self._config.classes)
+        self._device = resolve_device(self.config.device or device)
+        self._data = JobData(self.config)
         self._classes = len(self._data.classes)
-        self._rows = self._choose_rows()
-        self._labels = self._data.train.labels[self._rows]
-        self.counts = np.bincount(self._labels, minlength=self._classes)
-        """Training examples of each class, of all nodes. Shape [C]."""
         self._encoder: PictureEncoder | None = None
         text: tuple[int, TextEncoder] | None = None
-        if self._config.branches != "base":
-            side = self._config.resolution
-            self._encoder = picture_encoder(self._config.encoder, side, self._device)
-            text = text_encoder(self._config.text) if self._config.vote == "text" else None
+        if self.config.branches != "base":
+            side = self.config.resolution
+            self._encoder = picture_encoder(self.config.encoder, side, self._device)
+            text = text_encoder(self.config.text) if self.config.vote == "text" else None
         self._catalogue = self._make_catalogue(text)
-        channels = self._data.train.pictures.shape[3]
-        self._form = network.Form(self._config, self._classes, channels, text[0] if text else None)
+        self._form = network.Form(
+            self.config, self._classes, self._data.channels, text[0] if text else None
+        )
         self._shapes = network.compute_shapes(self._form)
         self._replica = Replica(self._shapes, self._device)
         self._replica.write(self.initial())
@@ -77,18 +79,12 @@ class RacWorkload:
         self._sent = 0
         self._regained = 0
 
-    def _choose_rows(self) -> longtail.Rows:
-        config = self._config
-        rng = np.random.Generator(np.random.PCG64([config.sample, 1]))
-        labels = self._data.train.labels
-        return longtail.subset(labels, self._classes, config.class_max, config.imbalance, rng)
-
     def _make_catalogue(self, text: tuple[int, TextEncoder] | None) -> Catalogue | None:
         if self._encoder is None:
             return None
-        texts = class_texts(self._data.classes, self._config.texts)
+        texts = class_texts(self._data.classes, self.config.texts)
         encode = text[1] if text else None
-        return Catalogue(self._config, texts, self._encoder.dimensions, encode)
+        return Catalogue(self.config, texts, self._encoder.dimensions, encode)
 
     # Data --------------------------------------------------------------------------------------
 
@@ -103,22 +99,17 @@ class RacWorkload:
         self._shard = (index, count)
 
     @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Training examples of each class, of all nodes. Shape [C]."""
+        return self._data.counts
+
+    @property
     def own(self) -> Examples:
         """This node's training examples."""
         if self._own is None:
-            (index, count), config = self._shard, self._config
-            rng = np.random.Generator(np.random.PCG64([config.sample, 2]))
-            if config.shards == "iid":
-                rows = longtail.divide_evenly(len(self._rows), count)[index]
-            else:
-                spread = config.concentration
-                args = (self._labels, self._classes, count, spread, rng)
-                rows = longtail.divide_by_class(*args)[index]
-            if not len(rows):
-                raise WorkloadError(f"{len(self._rows)} examples are too few for {count} nodes")
-            part = self._data.train.take(self._rows[rows])
-            self._own = self._examples(part, own=True)
-            counts = self.counts
+            config = self.config
+            self._own = self._examples(self._data.shard(*self._shard), own=True)
+            counts = self._data.counts
             if config.prior == "own":
                 counts = np.bincount(self._own.labels, minlength=self._classes)
             self._offsets = adjustment(counts, config.tau).to(self._device)
@@ -128,20 +119,18 @@ class RacWorkload:
     def test(self) -> Examples:
         """The test examples, the same on all nodes."""
         if self._test is None:
-            whole = self._data.test
-            rows = longtail.balanced_prefix(whole.labels, self._classes, self._config.test_max)
-            self._test = self._examples(whole.take(rows), own=False)
+            self._test = self._examples(self._data.test(), own=False)
         return self._test
 
-    def _examples(self, part: datasets.Part, *, own: bool) -> Examples:
+    def _examples(self, part: Part, *, own: bool) -> Examples:
         cache = None
         if self._encoder is not None:
             cache = FeatureCache(self._encoder, cache_folder(os.environ))
         index, count = self._shard
-        blocks = -(-len(part.labels) // 128)
+        blocks = -(-len(part.labels) // BLOCK_PICTURES)
         return Examples(
             part,
-            self._config,
+            self.config,
             self._device,
             self._catalogue,
             cache,
@@ -184,49 +173,36 @@ class RacWorkload:
         Raises:
             WorkloadError: ``params`` has another shape, or a number is out of range.
         """
-        self._check(params)
-        if not 1 <= round_ <= rounds or steps < 1:
-            raise WorkloadError(f"round {round_} of {rounds} with {steps} steps cannot be trained")
-        start_s = clock()
-        if not continued:
-            self._replica.write(params)
+        check_params(params, self._shapes)
         if not self.own.known:
             self.own.encode()
-        steps_min = -(-steps // 4)
-        losses: list[float] = []
-        for step in range(steps):
-            position = ((round_ - 1) * steps + step) / (rounds * steps)
-            loss = self._step_loss(step_rng(data_seed, step))
-            self._replica.step(loss, self._learning_rate(position))
-            losses.append(float(loss.detach()))
-            if clock() - start_s >= deadline_s and len(losses) >= steps_min:
-                break
-        scale = np.float32(steps / len(losses))
-        with np.errstate(over="ignore", invalid="ignore"):
-            update = (params - self._replica.read()) * scale
-        if not np.isfinite(update).all():
-            self._replica.reset()
-            return TrainResult(np.zeros_like(params), len(losses), math.nan)
-        return TrainResult(update, len(losses), math.fsum(losses) / len(losses))
+        config = self.config
+        return local_steps(
+            self._replica,
+            params,
+            loss_of=lambda step: self._step_loss(step_rng(data_seed, step)),
+            learning_rate=lambda position: cosine(config.lr, config.lr_end_ratio, position),
+            round_=round_,
+            rounds=rounds,
+            steps=steps,
+            deadline_s=deadline_s,
+            continued=continued,
+            clock=clock,
+        )
 
     def _step_loss(self, rng: np.random.Generator) -> Tensor:
         """LACE of the sum, and of each branch by itself, on a drawn batch."""
-        config, own = self._config, self.own
+        config, own = self.config, self.own
         rows = rng.integers(own.known, size=config.batch)
         seen = augmented(own.pictures[torch.from_numpy(rows)], config.shift, config.flip, rng)
         logits = network.forward(self._form, self._named(), seen, own.looked(rows))
         targets = own.targets[torch.from_numpy(rows)]
         loss = lace(logits.fused, targets, self._offsets)
         if config.branches == "both" and config.branch_loss:
-            assert logits.base is not None and logits.retrieval is not None
             for branch in (logits.base, logits.retrieval):
+                assert branch is not None
                 loss = loss + config.branch_loss * lace(branch, targets, self._offsets)
         return loss
-
-    def _learning_rate(self, position: float) -> float:
-        """Cosine from ``lr`` at position 0 to ``lr * lr_end_ratio`` at position 1."""
-        end = self._config.lr_end_ratio
-        return self._config.lr * (end + (1 - end) * 0.5 * (1 + math.cos(math.pi * position)))
 
     def _named(self, params: FloatVector | None = None) -> dict[str, Tensor]:
         tensors = self._replica.tensors
@@ -234,19 +210,11 @@ class RacWorkload:
             tensors = split(torch.from_numpy(np.array(params)).to(self._device), self._shapes)
         return {name: tensor for (name, _), tensor in zip(self._shapes, tensors, strict=True)}
 
-    def _check(self, params: FloatVector) -> None:
-        count = sum(math.prod(shape) for _, shape in self._shapes)
-        if params.shape != (count,) or params.dtype != np.float32:
-            raise WorkloadError(
-                f"parameters are {params.dtype}{list(params.shape)}, this job needs "
-                f"float32[{count}]: they belong to another job"
-            )
-
     # What it is worth --------------------------------------------------------------------------
 
     def answers(self, params: FloatVector) -> Answers:
         """What each branch says of the test examples."""
-        self._check(params)
+        check_params(params, self._shapes)
         test, named = self.test, self._named(params)
         while not test.complete:
             test.encode()
@@ -260,8 +228,8 @@ class RacWorkload:
 
     def evaluate(self, params: FloatVector) -> dict[str, float]:
         """Accuracies in [0, 1], overall, by branch and by shot; what the memory is like."""
-        config = self._config
-        found = measure(self.answers(params), self.counts, config.many, config.few)
+        config = self.config
+        found = measure(self.answers(params), self._data.counts, config.many, config.few)
         for name in ("base.scale", "retrieval.scale"):
             if name in (named := self._named(params)):
                 found[name.replace(".", "_")] = float(named[name])
@@ -275,7 +243,7 @@ class RacWorkload:
         """``confusion.png``, ``classes.png``, and with a memory ``neighbours.png``."""
         answers = self.answers(params)
         scene = pictures.Scene(
-            self._data.classes, self.counts, (self._config.many, self._config.few)
+            self._data.classes, self._data.counts, (self.config.many, self.config.few)
         )
         paths = [
             pictures.confusion_matrix(answers, scene, folder / "confusion.png"),
@@ -295,7 +263,7 @@ class RacWorkload:
     def memory(self) -> MemoryForm:
         """Directions of E's features; the label is the value, its snippet the payload."""
         dimensions = self._encoder.dimensions if self._encoder is not None else 1
-        config = self._config
+        config = self.config
         return MemoryForm(dimensions, config.keys, config.payload_bytes, config.author_entries)
 
     def start(self, data_seed: bytes) -> None:
@@ -337,12 +305,16 @@ class RacWorkload:
         if self._catalogue is not None:
             self._catalogue.remove(author)
 
-    def look(self, queries: datasets.Pictures) -> Found:
-        """What the memory says of any pictures of the data's kind. Shape [q, h, w, c].
+    def pack(self, pictures: Pictures, labels: Labels) -> Entries:
+        """Any labelled pictures of the data's kind as entries of the memory.
+
+        Args:
+            pictures: Shape [n, h, w, c].
+            labels: Shape [n].
 
         Raises:
             WorkloadError: The job has no retrieval branch.
         """
         if self._catalogue is None or self._encoder is None:
-            raise WorkloadError('branches = "base" has no memory to look into')
-        return self._catalogue.look(self._encoder.encode(queries))
+            raise WorkloadError('branches = "base" has no memory')
+        return self._catalogue.pack(self._encoder.encode(pictures), labels)
