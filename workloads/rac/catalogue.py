@@ -13,15 +13,16 @@ from workloads.rac.longtail import Labels
 from workloads.rac.snippets import Snippets, pack, unpack
 from workloads.recall.index import Ids
 from workloads.recall.label_trust import LabelTrust
-from workloads.recall.neighbours import ROW_BITS
+from workloads.recall.memory import AUTHORS_MAX
+from workloads.recall.neighbours import ROW_BITS, Neighbours
 from workloads.recall.vector_index import IndexSettings
 from workloads.recall.vectors import OWN, VectorMemory
-from workloads.recall.vote import VoteRules, select, vote
+from workloads.recall.vote import HEARD_MIN, VoteRules, select, vote
 
 LENGTH_SLACK = 0.05
 """A key of unit length may differ from 1 by so much: it was rounded."""
 AUTHOR_SNIPPETS_MAX = 1024
-"""Different snippets taken from one author."""
+"""Different snippets taken from one author; twice as many as classes if that is more."""
 TRUST_STEP = 0.1
 """A trust that moved by more is used from now on; smaller moves are not worth looking up anew."""
 PLACE_MASK = (1 << ROW_BITS) - 1
@@ -74,8 +75,9 @@ class Catalogue:
         self._believed = np.ones((1, len(texts)), np.float32)
         self.snippets = Snippets(encoder)
         self._class_texts = [self.snippets.number(cut(text, config)) for text in texts]
+        self._snippets_max = max(AUTHOR_SNIPPETS_MAX, 2 * len(texts))
         self._texts: dict[int, npt.NDArray[np.int64]] = {}
-        self._said: dict[int, set[int]] = {}
+        self._said: dict[str, set[int]] = {}
         self.version = 0
         """Changes whenever the same query may be answered differently."""
         self.dropped = 0
@@ -128,6 +130,10 @@ class Catalogue:
         Returns:
             Ids of the entries, -1 where refused. Shape [n].
         """
+        known = self._memory.authors
+        if author not in known and len(known) >= AUTHORS_MAX:
+            self.dropped += len(entries)
+            return np.full(len(entries), -1, np.int64)
         keys = entries.float_keys()
         texts = [unpack(row.tobytes()) for row in entries.payload]
         with np.errstate(invalid="ignore", over="ignore"):
@@ -137,8 +143,7 @@ class Catalogue:
         good = (values >= 0) & (values < classes) & (values == np.floor(values))
         good &= np.abs(lengths - 1) <= LENGTH_SLACK
         good &= np.array([text is not None for text in texts], bool)
-        number = self._memory.authors.get(author, len(self._memory.authors))
-        said = self._said.setdefault(number, set())
+        said = self._said.setdefault(author, set())
         chosen = np.zeros(len(entries), np.int64)
         for row in np.flatnonzero(good):
             chosen[row] = self._allowed(texts[row] or "", int(values[row]), said)
@@ -166,7 +171,7 @@ class Catalogue:
 
     def _allowed(self, text: str, label: int, said: set[int]) -> int:
         """Number of a snippet that an author may use for a class; -1 if it may not."""
-        if text not in self.snippets and len(said) >= AUTHOR_SNIPPETS_MAX:
+        if text not in self.snippets and len(said) >= self._snippets_max:
             return -1
         number = self.snippets.number(text)
         said.add(number)
@@ -193,6 +198,8 @@ class Catalogue:
             own: The queries' own entries, which are left out with all copies, or -1. Shape [q].
         """
         by_author = self._memory.search_authors(queries, self._config.neighbours, own)
+        if self._believed.min() < HEARD_MIN:  # what is not believed is not read either
+            by_author = by_author.without(self._unheard(by_author))
         near = select(by_author, self._believed, self._rules)
         there = near.ids >= 0
         texts = np.zeros(near.ids.shape, np.int64)
@@ -206,6 +213,12 @@ class Catalogue:
             near.authors,
             vote(near, self._believed, self._rules),
         )
+
+    def _unheard(self, by_author: Neighbours) -> npt.NDArray[np.bool_]:
+        """Entries whose authors are not believed about their classes. Shape [s, q, k]."""
+        authors = np.arange(len(by_author.labels))[:, None, None]
+        unheard: npt.NDArray[np.bool_] = self._believed[authors, by_author.labels] < HEARD_MIN
+        return unheard
 
     def judge(self, queries: Floats, own: Ids, labels: Labels) -> None:
         """Compare what others say of own examples with what these are.

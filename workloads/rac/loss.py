@@ -19,9 +19,10 @@ def adjustment(counts: npt.NDArray[np.int64], tau: float) -> Tensor:
         counts: Training examples of each class, one at least in all. Shape [C].
         tau: At least 0.
     """
-    with np.errstate(divide="ignore"):
-        logs = np.log(counts / counts.sum())
-    return torch.from_numpy(np.where(counts > 0, tau * logs, -np.inf).astype(np.float32))
+    seen = counts > 0
+    offsets = np.full(len(counts), -np.inf, np.float32)
+    offsets[seen] = tau * np.log(counts[seen] / counts.sum())
+    return torch.from_numpy(offsets)
 
 
 def lace(logits: Tensor, labels: Tensor, offsets: Tensor) -> Tensor:
