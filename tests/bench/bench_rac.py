@@ -192,7 +192,7 @@ def main() -> None:
     parser.add_argument("--imbalance", type=float, default=BASE["imbalance"])
     parser.add_argument("--many", type=int, default=BASE["many"])
     parser.add_argument("--few", type=int, default=BASE["few"])
-    parser.add_argument("--test-max", type=int, default=10_000)
+    parser.add_argument("--test-max", type=int, default=4000)
     parser.add_argument("--only", nargs="*", help="names of rows of RAC, baselines or edit")
     parser.add_argument("--name", default="rac", help="of the files")
     parser.add_argument("--out", type=Path, default=Path("docs/results"))

@@ -101,8 +101,9 @@ def neighbour_sheet(
     columns = 1 + min(NEIGHBOURS_SHOWN, found.labels.shape[1])
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(1.45 * columns, 1.1 * len(queries)), layout="constrained")
-    grid = figure.subplots(len(queries), columns, squeeze=False)
+    figure = Figure(figsize=(1.45 * columns, 1.2 * len(queries)))
+    gaps = {"left": 0.02, "right": 0.98, "bottom": 0.02, "top": 0.97, "hspace": 0.5}
+    grid = figure.subplots(len(queries), columns, squeeze=False, gridspec_kw=gaps)
     for cells, query in zip(grid, queries, strict=True):
         predicted = answers.predicted[query]
         right = predicted == answers.labels[query]
