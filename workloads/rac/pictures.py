@@ -1,13 +1,14 @@
 """What is worth seeing of a classifier: its confusions, its classes by shot, its neighbours."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw
 
 from workloads.rac import metrics
 from workloads.rac.datasets import Pictures
@@ -18,6 +19,10 @@ CLASSES_NAMED_MAX = 40
 """With more classes names are left out."""
 QUERIES_SHOWN = 12
 NEIGHBOURS_SHOWN = 6
+CELL_PX = (100, 60)
+"""Width and height of a cell of the sheet."""
+PICTURE_PX = 40
+LINE_CHARACTERS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,32 +104,32 @@ def neighbour_sheet(
     firsts = [np.flatnonzero(answers.labels == c)[:2] for c in rarest]
     queries = np.concatenate(firsts)[:QUERIES_SHOWN]
     columns = 1 + min(NEIGHBOURS_SHOWN, found.labels.shape[1])
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(1.45 * columns, 1.2 * len(queries)))
-    gaps = {"left": 0.02, "right": 0.98, "bottom": 0.02, "top": 0.97, "hspace": 0.5}
-    grid = figure.subplots(len(queries), columns, squeeze=False, gridspec_kw=gaps)
-    for cells, query in zip(grid, queries, strict=True):
-        predicted = answers.predicted[query]
-        right = predicted == answers.labels[query]
-        cells[0].imshow(shown[query].squeeze(), cmap="gray", vmin=0, vmax=255)
-        cells[0].set_title(
-            f"{scene.names[answers.labels[query]]}\n-> {scene.names[predicted]}",
-            fontsize=6,
-            color="green" if right else "red",
-        )
-        for place, cell in enumerate(cells[1:]):
-            label = int(found.labels[query, place])
-            if label >= 0:
+    sheet = Image.new("RGB", (CELL_PX[0] * (columns + 1), CELL_PX[1] * len(queries)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for row, query in enumerate(queries):
+        label, top = int(answers.labels[query]), row * CELL_PX[1]
+        picture = Image.fromarray(shown[query].squeeze())
+        sheet.paste(picture.resize((PICTURE_PX, PICTURE_PX)), (2, top + 2))
+        predicted = int(answers.predicted[query])
+        _write(draw, (0, top), ("", "", "", scene.names[label]), True)
+        _write(draw, (1, top), ("predicted:", scene.names[predicted]), predicted == label)
+        for place in range(columns - 1):
+            near = int(found.labels[query, place])
+            if near >= 0:
                 author = authors.get(int(found.authors[query, place]), "?")
-                lines = (scene.names[label], f"{found.similarity[query, place]:.3f}", author[-10:])
-                colour = "green" if label == answers.labels[query] else "red"
-                cell.text(
-                    0.5, 0.5, "\n".join(lines), ha="center", va="center", fontsize=6, color=colour
-                )
-        for cell in cells:
-            cell.set(xticks=[], yticks=[])
-    return _save(figure, path)
+                lines = (scene.names[near], f"{found.similarity[query, place]:.3f}", author[-12:])
+                _write(draw, (2 + place, top), lines, near == label)
+    return _atomically(path, lambda part: sheet.save(part, format="PNG"))
+
+
+def _write(
+    draw: ImageDraw.ImageDraw, cell: tuple[int, int], lines: tuple[str, ...], right: bool
+) -> None:
+    """Lines of text in a cell, given by its column and the row's top, green where right."""
+    left = cell[0] * CELL_PX[0] + 4
+    for number, line in enumerate(lines):
+        shown = line.encode("latin-1", "replace").decode("latin-1")[:LINE_CHARACTERS]
+        draw.text((left, cell[1] + 4 + 13 * number), shown, fill="green" if right else "red")
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
@@ -135,8 +140,12 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
 
 
 def _save(figure: Any, path: Path) -> Path:
+    return _atomically(path, lambda part: figure.savefig(part, format="png", dpi=DPI))
+
+
+def _atomically(path: Path, write: Callable[[Path], None]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    figure.savefig(part, format="png", dpi=DPI)
+    write(part)
     os.replace(part, path)
     return path
