@@ -24,6 +24,8 @@ POOLED = 3
 """Side of B's last map."""
 CONVOLUTIONS = 3
 NORM_GROUPS = 4
+VOTE_FLOOR = 1e-2
+"""Added to shares of votes before their logarithm."""
 GAIN_START = 2.0
 """Of the branches' normalised logits."""
 
@@ -79,7 +81,8 @@ def compute_shapes(form: Form) -> Shapes:
         shapes += _linear("base.hidden", widths[-1] * POOLED**2, HIDDEN)
         shapes += [*_linear("base.head", HIDDEN, form.classes), ("base.scale", (1,))]
     if config.branches != "base":
-        shapes += _text_shapes(form) if config.vote == "text" else []
+        of_labels: Shapes = [("retrieval.bias", (form.classes,))]
+        shapes += _text_shapes(form) if config.vote == "text" else of_labels
         shapes += [("retrieval.scale", (1,))]
     if config.branches == "both" and config.fusion != "sum":
         read = config.text_width if config.vote == "text" else form.classes
@@ -206,12 +209,13 @@ def base_features(params: Params, pictures: Tensor) -> Tensor:
 def _retrieval(form: Form, params: Params, looked: Looked) -> tuple[Tensor, Tensor]:
     """What R read, and its logits. Shapes [n, width] or [n, C], and [n, C].
 
-    With labels, the logits are log votes. With texts, T makes one vector of each different snippet,
+    With labels, the logits are log votes and a bias by class, which learns to make up for how
+    frequent a class is. With texts, T makes one vector of each different snippet,
     and a transformer reads those of the neighbours from near to far, with their ranks and
     similarities, from a learned query.
     """
     if form.config.vote == "label":
-        return looked.votes, torch.log(looked.votes + 1e-2)
+        return looked.votes, torch.log(looked.votes + VOTE_FLOOR) + params["retrieval.bias"]
     if form.text_dims is None:
         mask = looked.snippets > 0
         mask[:, 0] = True  # an empty snippet is one empty word
