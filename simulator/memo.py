@@ -29,7 +29,7 @@ from blake3 import blake3
 from node.errors import PeerError
 from node.exchange.gram import IntegerRow
 from node.exchange.reduction import Resolution
-from node.jobs.work import Geometry
+from node.jobs.geometry import Geometry
 from node.state.outer import OuterState
 from node.wire.messages import Commitment
 

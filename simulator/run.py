@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from node.errors import ConfigError
+from node.jobs.geometry import geometry
 from node.jobs.manifest import JobManifest, parse_manifest
-from node.jobs.work import geometry
 from node.ledger.electorate import Electorate
 from node.types import JobId
 from simulator.faults import FaultPlayer, is_done

@@ -59,13 +59,13 @@ class Contributor:
         flow.reached("update")
         self.shown.loss = reply.loss
         update = await self.deps.behaviour.update(round_, reply.update)
-        residual = replica.residual
+        local = replica.local
         memory = self.remembering.lines() if self.remembering is not None else ()
         encoded = await self.deps.ports.compute.maths(
             lambda: encode_update(
                 replica.g,
                 update,
-                residual,
+                local,
                 round_=round_,
                 peer=own,
                 prev=context.prev,

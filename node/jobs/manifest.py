@@ -120,6 +120,8 @@ class ExchangeSection(Settings):
     """Rule where there are fewer contributions than ``rule`` is defined for."""
     replicas: int = Field(default=0, ge=0, le=ELECTORS_MAX)
     """Reducers of each part; 0: min(f + 1, 3)."""
+    momentum: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """beta of each contributor's moving average over its updates; 0: each update as it is."""
 
 
 class OuterSection(Settings):

@@ -1,21 +1,20 @@
 """This node's copy of a job: how far its chain goes, the state, and what is local to the node.
 
 Flow over the job's records. The state is always one that a certificate names, or the first one.
-Error feedback advances if and only if one's contribution was used. docs/protocol.md, "Local
-memory".
+Error feedback and a contributor's momentum advance if and only if its contribution was used.
+docs/protocol.md, "Local memory".
 """
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from node.identity import Verifier
+from node.jobs.geometry import Geometry
 from node.jobs.records import JobRecords
 from node.jobs.round_flow import RoundOutcome
 from node.jobs.serving import Shelf
-from node.jobs.work import Encoded, Geometry, apply_results, start_state
+from node.jobs.work import Encoded, Local, apply_results, start_state
 from node.ledger.chain import Head, extend
 from node.ledger.votes import decision_id
 from node.ports import Compute, FloatVector
@@ -42,11 +41,12 @@ class Replica:
     shelf: Shelf
     state: OuterState
     root: Digest
-    residual: FloatVector
+    local: Local
+    """What of this node's own updates lives on from round to round."""
     skipped: bool = False
     """The last round was a SKIP: local steps go on from where they stand."""
-    _residual_next: tuple[Digest, FloatVector] | None = None
-    """(last decision when it was encoded, residual if that contribution is used)."""
+    _local_next: tuple[Digest, Local] | None = None
+    """(last decision when it was encoded, local memory if that contribution is used)."""
     _snapshot_due: asyncio.Event = field(default_factory=asyncio.Event)
     _snapshot_round: int = -1
     _snapshot_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -80,8 +80,7 @@ class Replica:
         state = start_state(g, initial)
         root = state_root(state, g.shapes)
         shelf = Shelf(records, compute, g)
-        zero = np.zeros(g.d, np.float32)
-        replica = cls(head, g, records, compute, shelf, state, root, zero)
+        replica = cls(head, g, records, compute, shelf, state, root, Local.new(g))
         at = await replica._load_newest(heads)
         replica._snapshot_round = at or -1
         await replica._roll_forward(heads, at)
@@ -126,17 +125,17 @@ class Replica:
     # Rounds ------------------------------------------------------------------------------------
 
     def encoded(self, prev: Digest, encoded: Encoded) -> None:
-        """Our update of this round is encoded; its residual counts only if it is used."""
-        self._residual_next = (prev, encoded.residual)
+        """Our update of this round is encoded; what it leaves counts only if it is used."""
+        self._local_next = (prev, encoded.local)
 
     async def close(self, outcome: RoundOutcome, me: int | None) -> None:
         """Keep the certificate, take the state, settle local memory."""
         decision = outcome.decision
         await self.records.put_certificates({decision.round: outcome.certificate})
         ours = me in {e for e, _ in decision.plan}
-        if ours and self._residual_next and self._residual_next[0] == self.head.id:
-            self.residual = self._residual_next[1]
-        self._residual_next = None
+        if ours and self._local_next and self._local_next[0] == self.head.id:
+            self.local = self._local_next[1]
+        self._local_next = None
         self.skipped = decision.skip
         self.head = extend(self.head, decision, decision_id(outcome.certificate.decision))
         if outcome.state is not None:
@@ -153,8 +152,8 @@ class Replica:
             assert head.state_root is not None
             self.state, self.root = state, head.state_root
             self._publish()
-        self.residual = np.zeros(self.g.d, np.float32)
-        self._residual_next = None
+        self.local = Local.new(self.g)
+        self._local_next = None
         self.skipped = False
 
     # Snapshots ---------------------------------------------------------------------------------

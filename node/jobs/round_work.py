@@ -11,10 +11,10 @@ from node.errors import Malformed
 from node.exchange.core import RoundContext, RoundCore
 from node.exchange.effects import Apply, Reduce, Screen
 from node.exchange.round import Result
+from node.jobs.geometry import Geometry
 from node.jobs.honest import HONEST
 from node.jobs.work import (
     Decoded,
-    Geometry,
     Row,
     apply_results,
     reduce_parts,

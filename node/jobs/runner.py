@@ -18,6 +18,7 @@ from node.jobs.contributing import Contributor
 from node.jobs.courier import Counters, Courier
 from node.jobs.deps import RunnerDeps
 from node.jobs.following import Following
+from node.jobs.geometry import geometry, shard_of
 from node.jobs.mailbox import Mailbox
 from node.jobs.manifest import SignedManifest
 from node.jobs.progress import Progress
@@ -28,7 +29,7 @@ from node.jobs.round_flow import RoundFlow, RoundOutcome
 from node.jobs.round_work import RoundWork
 from node.jobs.scope import Scope, first_of
 from node.jobs.sync import Catcher
-from node.jobs.work import geometry, result_root, shard_of
+from node.jobs.work import result_root
 from node.ledger.chain import Head, genesis
 from node.ledger.electorate import Electorate
 from node.ports import Worker
@@ -119,13 +120,11 @@ class JobRunner:
 
     async def run(self) -> None:
         """Until cancelled; a failure of the job ends in the state ``failed``, not in an error."""
-        job = self.manifest.job
+        job, settings = self.manifest.job, self.manifest.workload
         try:
             compute = self.deps.ports.compute
             shard = shard_of(self.deps.signer.public_key, self._genesis.electorate)
-            worker = await compute.start_worker(
-                job.workload, self.manifest.workload, job.seed, shard
-            )
+            worker = await compute.start_worker(job.workload, settings, job.seed, shard)
             try:
                 await self._run(worker)
             finally:

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from node.errors import Refused
+from node.jobs.geometry import Geometry
 from node.jobs.records import JobRecords
-from node.jobs.work import Geometry
 from node.ports import Compute
 from node.state.outer import OuterState
 from node.state.snapshot import chunk, chunk_hashes

@@ -12,8 +12,8 @@ from typing import TypeVar
 from node.errors import Malformed, PeerError, Unavailable
 from node.identity import Verifier
 from node.jobs.courier import Courier
+from node.jobs.geometry import Geometry
 from node.jobs.records import JobRecords
-from node.jobs.work import Geometry
 from node.ledger.chain import Head, verify_next
 from node.merkle import root
 from node.ports import Compute, Transport

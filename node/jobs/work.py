@@ -6,25 +6,21 @@ d parameters, cut into P parts by ``Geometry``.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from node.errors import Malformed
-from node.exchange.codecs import Codec, codec
-from node.exchange.core import RoundRules
 from node.exchange.feedback import compensate, residual_after
 from node.exchange.gram import IntegerRow, assemble_gram, integer_gram, quantise_row
-from node.exchange.partition import part_slices
+from node.exchange.momentum import Momentum, advance
 from node.exchange.reduction import Resolution, pack_gram, unpack_gram
 from node.exchange.rules import combine_weighted, rule
-from node.jobs.manifest import JobManifest
-from node.ledger.electorate import Electorate
-from node.merkle import digest, leaf
-from node.ports import FloatVector, Shard
+from node.jobs.geometry import Geometry
+from node.merkle import leaf
+from node.ports import FloatVector
 from node.state.outer import OuterState, outer_step_parts
-from node.state.snapshot import Shapes, state_root
-from node.types import Digest, JobId, PeerId
+from node.state.snapshot import state_root
+from node.types import Digest, PeerId
 from node.wire.memory_messages import MemoryLine
 from node.wire.messages import Commitment, PartCommitment, PartScreen
 
@@ -34,71 +30,24 @@ LOSS_MAX = 1e12
 """Losses are shown, never used; larger ones are shown as this."""
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """How the flat vector of one job is cut and encoded; fixed by manifest and electorate."""
-
-    job: JobId
-    d: int
-    shapes: Shapes
-    slices: tuple[slice, ...]
-    codec: Codec
-    result_codec: Codec
-    rules: RoundRules
-    f: int
-    lr: float
-    momentum: float
-    nesterov: bool
-
-    @cached_property
-    def part_sizes(self) -> tuple[int, ...]:
-        """Coordinates of each part."""
-        return tuple(s.stop - s.start for s in self.slices)
-
-
-def shard_of(public_key: bytes, founders: Electorate) -> Shard:
-    """The part of a job's data that a node works on; the same for whoever replays its work.
-
-    Founders have one each. Others take over a founder's, drawn by hash of their key.
-    """
-    index = founders.index(public_key)
-    if index is None:
-        index = int.from_bytes(digest("shard", public_key)) % founders.n
-    return index, founders.n
-
-
-def geometry(job: JobId, manifest: JobManifest, shapes: Shapes, electorate: Electorate) -> Geometry:
-    """The geometry of a job.
-
-    Raises:
-        ConfigError: the manifest names a codec or rule that does not exist.
-    """
-    d = sum(int(np.prod(shape, dtype=np.int64)) for _, shape in shapes)
-    exchange = manifest.exchange
-    up, down = codec(exchange.codec), codec(exchange.result_codec or exchange.codec)
-    main, small = rule(exchange.rule), rule(exchange.rule_small)
-    align = int(np.lcm(up.align, down.align))
-    slices = part_slices(d, electorate.n, up.encoded_bytes(d), align=align)
-    sizes = [s.stop - s.start for s in slices]
-    rules = RoundRules(
-        part_bytes=tuple(up.encoded_bytes(s) for s in sizes),
-        result_bytes=tuple(down.encoded_bytes(s) for s in sizes),
-        replicas=min(exchange.replicas or electorate.replicas, electorate.n),
-        group_min=max(manifest.round.group_min, small.m_min(electorate.f)),
-        rule=exchange.rule,
-        rule_min=main.m_min(electorate.f),
-        rule_small=exchange.rule_small,
-    )
-    outer = manifest.outer
-    return Geometry(
-        job, d, shapes, slices, up, down, rules, electorate.f,
-        outer.lr, outer.momentum, outer.nesterov,
-    )  # fmt: skip
-
-
 def start_state(g: Geometry, params: FloatVector) -> OuterState:
     """The state of round 0."""
     return OuterState(params, np.zeros(g.d, np.float32) if g.momentum else None)
+
+
+@dataclass(frozen=True, eq=False)
+class Local:
+    """What a contributor carries from one of its updates to the next."""
+
+    residual: FloatVector
+    """What compression lost so far. Shape [d]."""
+    momentum: Momentum
+
+    @classmethod
+    def new(cls, g: Geometry) -> "Local":
+        """Before the first update, and after it had to start anew."""
+        averaged = g.d if g.contributor_momentum else 0
+        return cls(np.zeros(g.d, np.float32), Momentum.zero(averaged))
 
 
 @dataclass(frozen=True)
@@ -107,14 +56,14 @@ class Encoded:
 
     parts: tuple[bytes, ...]
     commitment: Commitment
-    residual: FloatVector
-    """Compression error that stays here if the contribution is used. Shape [d]."""
+    local: Local
+    """What stays here if the contribution is used."""
 
 
 def encode_update(
     g: Geometry,
     update: FloatVector,
-    residual: FloatVector,
+    local: Local,
     *,
     round_: int,
     peer: PeerId,
@@ -124,12 +73,12 @@ def encode_update(
     loss: float,
     memory: tuple[MemoryLine, ...] = (),
 ) -> Encoded:
-    """Encode ``update + residual`` part by part and bind us to it.
+    """Encode ``update + residual`` part by part and bind us to it, after the job's momentum.
 
     Args:
         g: Geometry of the job.
         update: Shape [d].
-        residual: What earlier rounds could not send. Shape [d].
+        local: What earlier updates left.
         round_: The round.
         peer: Ourselves.
         prev: Id of the last decision.
@@ -138,8 +87,13 @@ def encode_update(
         loss: Mean training loss.
         memory: What we hold of the job's shared memory, by rising public key.
     """
+    momentum = local.momentum
+    if g.contributor_momentum:
+        momentum = advance(momentum, update, g.contributor_momentum)
+        update = momentum.update
     parts: list[bytes] = []
     bound: list[PartCommitment] = []
+    residual = local.residual
     lost = np.empty_like(residual)
     for index, at in enumerate(g.slices):  # a part at a time, while it is in cache
         x = compensate(update[at], residual[at])
@@ -156,7 +110,7 @@ def encode_update(
         lost[at] = residual_after(x, decoded)
     shown = loss if abs(loss) < LOSS_MAX else LOSS_MAX
     commitment = Commitment(prev, root, tuple(bound), steps, round(shown * 1e6), memory=memory)
-    return Encoded(tuple(parts), commitment, lost)
+    return Encoded(tuple(parts), commitment, Local(lost, momentum))
 
 
 @dataclass(frozen=True)

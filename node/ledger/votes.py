@@ -33,8 +33,9 @@ def _check_quorum(
     electorate: Electorate,
     verify: Verifier,
 ) -> None:
-    if len(votes) < electorate.quorum:
-        raise BadSignature(f"{len(votes)} votes, {electorate.quorum} needed")
+    voters = len({v.elector for v in votes})
+    if voters < electorate.quorum or voters != len(votes):
+        raise BadSignature(f"votes of {voters} electors, {electorate.quorum} needed, each once")
     body = encode_vote(vote)
     for v in votes:
         if v.elector >= electorate.n:

@@ -12,6 +12,7 @@ from simulator.attacks.base import Attack
 from simulator.attacks.claims import inflate_steps, inflate_weight
 from simulator.attacks.crowd import alie, alie_opt, drift, ipm, mimic, min_max, min_sum
 from simulator.attacks.identities import eclipse, sybil
+from simulator.attacks.labels import mislabel_flood, mislabel_memory, mislabel_near
 from simulator.attacks.leaders import censor, skip_leader, unfair_leader
 from simulator.attacks.memories import flood_memory, inflate_memory, random_memory
 from simulator.attacks.messages import (
@@ -81,6 +82,9 @@ __all__ = [
     "mimic",
     "min_max",
     "min_sum",
+    "mislabel_flood",
+    "mislabel_memory",
+    "mislabel_near",
     "nan",
     "old_parts",
     "oversized",
@@ -126,7 +130,17 @@ ATTACKS: Mapping[str, type[Attack]] = MappingProxyType(
 )
 """Name -> class, in the order of the roles: contributor, reducer, protocol."""
 MEMORY_ATTACKS: Mapping[str, type[Attack]] = MappingProxyType(
-    {kind.__name__: kind for kind in (inflate_memory, random_memory, flood_memory)}
+    {
+        kind.__name__: kind
+        for kind in (
+            inflate_memory,
+            random_memory,
+            flood_memory,
+            mislabel_memory,
+            mislabel_flood,
+            mislabel_near,
+        )
+    }
 )
 """Name -> class of those that only mean something to a job with a shared memory."""
 

@@ -156,6 +156,7 @@ def _job(draws: np.random.Generator, nodes: int, lies: tuple[AttackSection, ...]
             "rule": one(draws, rules),
             "rule_small": one(draws, small),
             "replicas": (nodes - 1) // 3 + 1 if reducers_lie else one(draws, (0, 0, 0, 1, 2, 3)),
+            "momentum": weighted(draws, {0.0: 3, 0.5: 1, 0.9: 1}),
         },
         "outer": {
             "lr": weighted(draws, {1.0: 3, 0.7: 1}),

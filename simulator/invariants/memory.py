@@ -1,25 +1,25 @@
-"""Error feedback advances if and only if the contribution was used; a gap in the chain clears it.
+"""What a node carries from update to update advances if and only if the contribution was used.
+
+A gap in the chain clears it.
 
 Source: docs/protocol.md, "Local memory".
 """
 
-import numpy as np
-
-from node.ports import FloatVector
+from node.jobs.work import Local
 from simulator.invariants.base import Check, Facts, Moved
 
 
 class ErrorFeedback(Check):
-    """Compares every honest node's residual with what its last round allows."""
+    """Compares what every honest node carries on with what its last round allows."""
 
     name = "error_feedback"
 
     def __init__(self, facts: Facts) -> None:
         super().__init__(facts)
-        self._held: dict[int, FloatVector | None] = {}
-        """Node -> residual after its last round; None: zero."""
-        self._next: dict[int, tuple[int, FloatVector]] = {}
-        """Node -> (round, residual if that round's contribution is used)."""
+        self._held: dict[int, Local | None] = {}
+        """Node -> local memory after its last round; None: new."""
+        self._next: dict[int, tuple[int, Local]] = {}
+        """Node -> (round, local memory if that round's contribution is used)."""
 
     def life(self, at_s: float, node: int, what: str) -> None:
         """A new life remembers nothing."""
@@ -27,15 +27,15 @@ class ErrorFeedback(Check):
         self._next.pop(node, None)
 
     def phase(self, at_s: float, node: int, phase: str, round_: int) -> None:
-        """At the commitment, take what the residual would become."""
+        """At the commitment, take what it would become."""
         runner = self.facts.runner(node)
         if phase == "commit" and runner is not None and runner.replica is not None:
-            coming = runner.replica._residual_next
+            coming = runner.replica._local_next
             if coming is not None:
                 self._next[node] = (round_, coming[1])
 
     def moved(self, moved: Moved) -> None:
-        """Check the residual."""
+        """Check what it carries on."""
         replica, node = moved.runner.replica, moved.node
         if replica is None:
             return
@@ -43,17 +43,17 @@ class ErrorFeedback(Check):
         if moved.caught_up:
             expected = None
         elif moved.decision is None:
-            expected = replica.residual
+            expected = replica.local
         else:
             used = self.facts.elector_of.get(node) in {e for e, _ in moved.decision.plan}
             here = used and round_ == moved.head.round
             expected = coming if here else self._held.get(node)
         if expected is None:
-            good = not replica.residual.any()
+            good = not replica.local.residual.any() and replica.local.momentum.weight == 1
         else:
-            good = np.array_equal(replica.residual, expected)
+            good = replica.local is expected
         if not good:
             why = "missed certificates" if moved.caught_up else "its part in the plan"
-            text = f"node-{node} after round {moved.head.round}: the residual does not follow from "
-            self.fail(moved.at_s, text + why)
-        self._held[node] = replica.residual
+            text = f"node-{node} after round {moved.head.round}: its local memory does not follow"
+            self.fail(moved.at_s, f"{text} from {why}")
+        self._held[node] = replica.local

@@ -18,7 +18,7 @@ from simulator.invariants.taps import Applied
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from node.jobs.work import Geometry
+    from node.jobs.geometry import Geometry
 
 STATES_KEPT = 8
 RELATIVE = 1e-5

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from node.types import Digest
 
 if TYPE_CHECKING:
+    from node.jobs.geometry import Geometry
     from node.jobs.runner import JobRunner
-    from node.jobs.work import Geometry
     from node.state.outer import OuterState
     from node.wire.messages import Decision
 

@@ -8,7 +8,7 @@ from node.exchange.core import RoundRules
 from node.exchange.rules import combine_weighted, rule
 from node.exchange.rules.coordinates import median, trimmed_mean
 from node.jobs.courier import ROUND_METHOD
-from node.jobs.work import Geometry
+from node.jobs.geometry import Geometry
 from node.state.outer import OuterState, outer_step
 from node.state.snapshot import state_root
 from node.types import Digest, JobId
@@ -100,7 +100,7 @@ def _geometry(d: int) -> Geometry:
     shapes = [("weights", (d - 3, 1)), ("bias", (3,))]
     fp32 = codec("fp32")
     return Geometry(
-        JobId(bytes(32)), d, shapes, (slice(0, d),), fp32, fp32, rules, 0, 1.0, 0.0, True
+        JobId(bytes(32)), d, shapes, (slice(0, d),), fp32, fp32, rules, 0, 1.0, 0.0, True, 0.0
     )
 
 

@@ -65,7 +65,7 @@ def test_canonical_bytes_are_sorted_compact_ascii_and_say_every_default() -> Non
 
 def test_the_job_id_is_frozen() -> None:
     # It may change only with the manifest's fields or defaults; then every job gets a new id.
-    expected = "daca608b4e7f3e1f6e6035b5d3d8c205edcadc2277c1cc1d5b44bfecff1a6a0d"
+    expected = "2ce3619d4936cf2fa26c79ea0deb179f4d824e5e32ef7f0c3bf857cc682e2082"
     assert job_id(canonical_bytes(BASE)).hex() == expected
 
 

@@ -8,17 +8,18 @@ from hypothesis import strategies as st
 from node.identity import Identity
 from node.memory.batch import check_entries
 from node.memory.config import MemorySpec
+from node.wire.memory_messages import KeyType
 from simulator.attacks import MEMORY_ATTACKS, make_attack
-from simulator.attacks.memories import _MemoryAttack
+from simulator.attacks.memories import MemoryAttack
 from workloads.api import Entries
 
 SPEC = MemorySpec(key_dims=5, payload_bytes=1)
 PEERS = [Identity(bytes([index]) * 32).peer_id for index in range(2)]
 
 
-def made(name: str, peer: int = 0, scale: float = 1.0) -> _MemoryAttack:
+def made(name: str, peer: int = 0, scale: float = 1.0) -> MemoryAttack:
     attack = make_attack(name, scale=scale, seed=3)
-    assert isinstance(attack, _MemoryAttack)
+    assert isinstance(attack, MemoryAttack)
     attack.own = PEERS[peer]
     return attack
 
@@ -30,7 +31,11 @@ def honest(count: int) -> Entries:
     return Entries(keys, rng.normal(size=count).astype(np.float32), payload)
 
 
-@pytest.mark.parametrize("name", MEMORY_ATTACKS)
+VALUES = ("inflate_memory", "random_memory", "flood_memory")
+LABELS = tuple(sorted(set(MEMORY_ATTACKS) - set(VALUES)))
+
+
+@pytest.mark.parametrize("name", VALUES)
 @given(count=st.integers(0, 40), scale=st.floats(0.1, 5.0))
 def test_false_entries_have_the_form_of_the_job(name: str, count: int, scale: float) -> None:
     entries = made(name, scale=scale)._shares(honest(count))
@@ -43,9 +48,51 @@ def test_false_entries_have_the_form_of_the_job(name: str, count: int, scale: fl
         assert len(entries) == count * times
 
 
+def labelled(count: int, seed: int = 0, classes: int = 4) -> Entries:
+    """Unit keys of fp16, labels, and texts of labels."""
+    rng = np.random.default_rng(seed)
+    keys = rng.normal(size=(count, 6))
+    keys /= np.linalg.norm(keys, axis=1, keepdims=True)
+    labels = rng.integers(0, classes, count)
+    texts = np.repeat(labels[:, None] + 65, 3, axis=1).astype(np.uint8)
+    return Entries(keys.astype(np.float16), labels.astype(np.float32), texts)
+
+
+def check_false(entries: Entries, true: Entries) -> None:
+    """Each entry is next to a true one, under another label that has its right text."""
+    near = np.argmax(entries.keys.astype(np.float32) @ true.keys.T.astype(np.float32), axis=1)
+    assert np.abs(entries.keys - true.keys[near]).max(initial=0) < 0.1
+    assert (entries.values != true.values[near]).all()
+    assert (entries.payload == entries.values[:, None] + 65).all()
+
+
+@pytest.mark.parametrize("name", LABELS)
+@given(own=st.integers(5, 30), other=st.integers(5, 30))
+def test_false_labels_are_those_of_other_classes(name: str, own: int, other: int) -> None:
+    attack, mine, theirs = made(name), labelled(own, 1), labelled(other, 2)
+    attack.sees(theirs)
+    shared = attack._shares(mine)
+    check_entries(shared, MemorySpec(6, KeyType.FP16, 3))
+    if name == "mislabel_near":
+        assert np.array_equal(shared.keys[:own], mine.keys)
+        assert np.array_equal(shared.values[:own], mine.values)
+        check_false(shared.part(own, len(shared)), theirs)
+        assert len(shared) == own + other
+        assert len(attack._shares(mine)) == own, "it copies once, and not its own copies"
+    else:
+        check_false(shared, mine)
+        assert len(shared) == own * (20 if name == "mislabel_flood" else 1)
+
+
 @pytest.mark.parametrize("name", MEMORY_ATTACKS)
 def test_an_attack_on_memory_repeats_from_its_seed_and_differs_from_peer_to_peer(name: str) -> None:
     first, again, other = made(name), made(name), made(name, peer=1)
-    one, two, three = (attack._shares(honest(30)) for attack in (first, again, other))
+    one, two, three = (seen(attack, honest(30)) for attack in (first, again, other))
     assert np.array_equal(one.keys, two.keys)
-    assert np.array_equal(one.keys, three.keys) == (name == "inflate_memory")
+    drawn = name not in ("inflate_memory", "mislabel_memory")
+    assert np.array_equal(one.keys, three.keys) != drawn
+
+
+def seen(attack: MemoryAttack, entries: Entries) -> Entries:
+    attack.sees(honest(20))
+    return attack._shares(entries)

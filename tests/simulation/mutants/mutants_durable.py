@@ -91,10 +91,10 @@ def feedback_after_exclusion():
     right = Replica.close
 
     async def close(self, outcome, me):
-        coming = self._residual_next
+        coming = self._local_next
         await right(self, outcome, me)
         if coming is not None:
-            self.residual = coming[1]
+            self.local = coming[1]
 
     return swap(Replica, "close", close)
 
@@ -103,9 +103,9 @@ def feedback_after_resync():
     right = Replica.jump
 
     def jump(self, head, state):
-        residual = self.residual
+        local = self.local
         right(self, head, state)
-        self.residual = residual
+        self.local = local
 
     return swap(Replica, "jump", jump)
 

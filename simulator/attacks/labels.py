@@ -1,0 +1,81 @@
+"""Attacks on a shared memory whose values are labels, each entry's payload being its label's text.
+
+Every lie is well formed: a true key, a label that exists, the text that belongs to it.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from simulator.attacks.memories import FLOOD, MemoryAttack, multiplied, nudged
+from workloads.api import Entries
+
+NEAR_WAITING_MAX = 50_000
+"""Entries of others that wait to be copied."""
+
+
+class mislabel_memory(MemoryAttack):
+    """True keys, each under another label: that of the next class that it has seen."""
+
+    def __init__(self, *, scale: float, seed: int) -> None:
+        super().__init__(scale=scale, seed=seed)
+        self._texts: dict[float, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]] = {}
+        """Label -> payload of one entry that had it."""
+
+    def sees(self, entries: Entries) -> None:
+        """Learn which labels there are."""
+        self._learn(entries)
+
+    def _learn(self, entries: Entries) -> None:
+        for label, row in zip(*np.unique(entries.values, return_index=True), strict=True):
+            self._texts.setdefault(float(label), entries.payload[row])
+
+    def shares(self, entries: Entries, rng: np.random.Generator) -> Entries:
+        """The entries under false labels."""
+        self._learn(entries)
+        labels = sorted(self._texts)
+        after = dict(zip(labels, labels[1:] + labels[:1], strict=True))
+        false = [after[value] for value in entries.values.tolist()]
+        payload = np.array([self._texts[label] for label in false], np.uint8)
+        return replace(
+            entries,
+            values=np.array(false, np.float32),
+            payload=payload.reshape(entries.payload.shape),
+        )
+
+
+class mislabel_flood(mislabel_memory):
+    """20 SCALE times as many entries as it has, next to its true keys, under false labels."""
+
+    def shares(self, entries: Entries, rng: np.random.Generator) -> Entries:
+        """The entries many times over."""
+        return super().shares(multiplied(entries, max(1, int(FLOOD * self.scale)), rng), rng)
+
+
+class mislabel_near(mislabel_memory):
+    """Its own entries, and next to every entry of the others one under a false label."""
+
+    def __init__(self, *, scale: float, seed: int) -> None:
+        super().__init__(scale=scale, seed=seed)
+        self._seen: list[Entries] = []
+
+    def sees(self, entries: Entries) -> None:
+        """Keep what is to be copied."""
+        self._learn(entries)
+        if sum(map(len, self._seen)) < NEAR_WAITING_MAX:
+            self._seen.append(entries)
+
+    def shares(self, entries: Entries, rng: np.random.Generator) -> Entries:
+        """Own entries as they are, and the copies."""
+        seen, self._seen = self._seen, []
+        false = [
+            super(mislabel_near, self).shares(replace(e, keys=nudged(e.keys, rng)), rng)
+            for e in seen
+        ]
+        parts = [entries, *(e for e in false if e.key_scale == entries.key_scale)]
+        return Entries(
+            np.concatenate([e.keys for e in parts]),
+            np.concatenate([e.values for e in parts]),
+            np.concatenate([e.payload for e in parts]),
+            entries.key_scale,
+        )
