@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workloads.api import WorkloadError
+from workloads.recall import coded_vectors
 from workloads.recall.memory import AUTHORS_MAX
 from workloads.recall.neighbours import ROW_BITS
 from workloads.recall.vector_index import IndexSettings
@@ -199,3 +200,46 @@ def test_authors_and_neighbours_are_limited():
         memory.search(np.eye(2), 1, np.array([-1]))
     with pytest.raises(WorkloadError, match="no entry with such an id"):
         memory.search(np.eye(2), 1, np.array([99 << ROW_BITS, -1]))
+
+
+def test_codes_are_exact_until_they_are_trained_and_nearly_so_after(monkeypatch):
+    monkeypatch.setattr(coded_vectors, "TRAIN_ROWS", 2000)
+    monkeypatch.setattr(coded_vectors, "ITERATIONS", 3)
+    rng = np.random.default_rng(9)
+    basis = rng.normal(0, 1, (6, DIMENSIONS))
+    keys = rng.normal(0, 1, (9000, 6)) @ basis + rng.normal(0, 0.1, (9000, DIMENSIONS))
+    flat = VectorMemory(DIMENSIONS, EXACT[0])
+    how = IndexSettings("codes", code_bytes=4, probes=16, rerank=8)
+    codes = VectorMemory(DIMENSIONS, how)
+    queries = keys[rng.integers(0, 9000, 60)] + rng.normal(0, 0.05, (60, DIMENSIONS))
+    recalls = []
+    for start in range(0, 9000, 1500):  # trained at 3000, and anew beyond 12000 only
+        for memory in (flat, codes):
+            memory.add("a", keys[start : start + 1500], np.arange(1500) % 7)
+        want, got = flat.search(queries, 10), codes.search(queries, 10)
+        pairs = zip(want.ids.tolist(), got.ids.tolist(), strict=True)
+        recalls.append(sum(len(set(a) & set(b)) for a, b in pairs) / 600)
+        same = want.ids[:, 0] == got.ids[:, 0]
+        assert np.array_equal(want.similarity[same, 0], got.similarity[same, 0])
+    assert recalls[0] == 1
+    assert min(recalls[1:]) > 0.9
+    assert codes.bytes < flat.bytes
+    assert np.array_equal(codes.keys(codes.ids("a")), flat.keys(flat.ids("a")))
+
+
+def test_codes_alone_order_by_what_they_stand_for(monkeypatch):
+    monkeypatch.setattr(coded_vectors, "TRAIN_ROWS", 2000)
+    rng = np.random.default_rng(10)
+    keys = rng.normal(0, 1, (2000, DIMENSIONS))
+    memory = VectorMemory(DIMENSIONS, IndexSettings("codes", code_bytes=8, probes=64, rerank=0))
+    memory.add("a", keys, np.zeros(2000, int))
+    near = memory.search(keys[:50], 3)
+    exact = np.einsum("qnd,qd->qn", memory.keys(near.ids.ravel()).reshape(50, 3, -1), keys[:50])
+    exact /= np.linalg.norm(keys[:50], axis=1)[:, None]
+    assert 0.001 < np.abs(near.similarity - exact).max() < 0.2
+    assert (np.diff(near.similarity, axis=1) <= 0).all()
+
+
+def test_codes_must_divide_the_key():
+    with pytest.raises(WorkloadError, match="must divide the 16 dimensions"):
+        VectorMemory(DIMENSIONS, IndexSettings("codes", code_bytes=5))

@@ -9,7 +9,7 @@ import numpy as np
 
 from workloads.api import WorkloadError
 from workloads.recall.index import Floats, Ids, load_faiss
-from workloads.recall.vector_index import IndexSettings, compare, last, missing
+from workloads.recall.vector_index import FlatVectors, IndexSettings, compare
 
 TRAIN_ROWS = 16_384
 """Rows from which there are codes; with fewer, the search is exact."""
@@ -55,6 +55,7 @@ class CodedVectors:
         weakref.finalize(self, self._file.close)
         self._keys = np.empty((0, dimensions), np.float16)
         self._count = 0
+        self._few: FlatVectors | None = FlatVectors(dimensions, "fp16")
         self._codes: Any = None
         self._train_at = TRAIN_ROWS
 
@@ -66,17 +67,15 @@ class CodedVectors:
         self._keys[start : self._count] = keys
         if self._count >= self._train_at:
             self._train()
-        elif self._codes is not None:
+        elif self._few is not None:
+            self._few.add(keys)
+        else:
             self._codes.add(self._keys[start : self._count].astype(np.float32))
 
     def search(self, queries: Floats, k: int) -> tuple[Floats, Ids]:
         """See ``VectorIndex.search``; a near key may be missed."""
-        if self._count == 0:
-            return missing(len(queries))
-        if self._codes is None:
-            products = queries @ self._keys[: self._count].astype(np.float32).T
-            numbers = last(products, k + 8)
-            return compare(queries, numbers, self.rows), numbers
+        if self._few is not None:
+            return self._few.search(queries, k)
         wanted = min(self._count, k * max(1, self._settings.rerank))
         settings = self._faiss.SearchParametersIVF(nprobe=self._settings.probes)
         similarity, numbers = self._codes.search(queries, wanted, params=settings)
@@ -92,8 +91,8 @@ class CodedVectors:
     @property
     def bytes(self) -> int:
         """Main memory of codes, row numbers and centroids; the file's pages are the system's."""
-        if self._codes is None:
-            return 0
+        if self._few is not None:
+            return self._few.bytes
         centroids = self._codes.nlist + (1 << CODE_BITS)
         codes = self._count * (self._settings.code_bytes + 8)
         return codes + 4 * int(centroids) * self._dimensions
@@ -120,5 +119,5 @@ class CodedVectors:
         codes.train(self.rows(some))
         for start in range(0, self._count, WIDE_ROWS):
             codes.add(self._keys[start : min(self._count, start + WIDE_ROWS)].astype(np.float32))
-        self._codes = codes
+        self._codes, self._few = codes, None
         self._train_at = GROWTH * self._count

@@ -1,140 +1,173 @@
-"""How far each author is believed about each class, from how its labels fit one's own examples."""
+"""How far each author is believed about each class, from how its labels fit the others' entries."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from workloads.recall.index import Floats
+from workloads.recall.index import Floats, Ids
 from workloads.recall.neighbours import Labels, Neighbours
+from workloads.recall.vectors import VectorMemory
 from workloads.recall.vote import author_shares
 
-EXCESS_GOOD = 0.15
-"""Excess up to which an author is fully believed."""
-EXCESS_BAD = 0.35
-"""Excess from which an author is not believed at all."""
-EXCESS_START = (EXCESS_GOOD + EXCESS_BAD) / 2
-"""Of the unknown: trust 1/2."""
-PRIOR_COUNT = 8.0
-"""Examples of a class that the author's mean over all classes is worth."""
-COUNT_MAX = 256.0
-"""Examples of a class that are remembered: older ones fade."""
+NEIGHBOURS = 5
+"""Of each author, that are looked at beside an example."""
+EXAMPLES_MAX = 256
+"""Of one testimony."""
+WITNESSES_MAX = 8
+"""Authors whose entries serve as examples, oneself included."""
+MEAN_GOOD, MEAN_BAD = 0.1, 0.22
+"""Mean excess over the classes from which trust in an author falls, and at which it is 0."""
+WORST_GOOD, WORST_BAD = 0.4, 0.7
+"""The same for the excess about the worst class."""
+CLASS_GOOD, CLASS_BAD = 0.15, 0.35
+"""The same for trust about one class."""
+PRIOR_COUNT = 4.0
+"""Examples of a class that the assumption of no excess is worth."""
 RIGHT_MIN = 0.2
-"""One's own share of right answers counts as at least so much, as the measure of an excess."""
+"""A witness's share of right answers counts as at least so much, as the measure of an excess."""
 
 Doubles = npt.NDArray[np.float64]
 
 
-class LabelTrust:
-    """Scores of all authors; author 0 is oneself and is always believed.
+@dataclass(frozen=True)
+class Judgement:
+    """What is known of s authors; author 0 is oneself and is always believed."""
 
-    At an own example of class c an author *interrupts* if its nearest entry is nearer than one's
-    own nearest other one. It is wrong with the share of its entries' weight that is not of c. With
-    W_ac and N_ac the means over the examples of c of its wrong interruptions and of all, and E_c
-    one's own mean wrong share, the example left out,
+    by_class: Floats
+    """Trust in each author at queries of each class, in [0, 1]; never above ``authors``.
+    Shape [s, C]."""
+    authors: Floats
+    """Trust in each author in all. Shape [s]."""
+    excess: Floats
+    """What trust follows from, at least 0. Shape [s, C]."""
 
-        excess_ac = (W_ac - N_ac E_c) / max(1 - E_c, ``RIGHT_MIN``),
 
-    at least 0: how often it talks falsely over one's own entries, beyond what they get wrong
-    themselves. An honest author of other classes seldom interrupts; one of the same errs as often
-    as oneself. Trust falls linearly from 1 at ``EXCESS_GOOD`` to 0 at ``EXCESS_BAD``.
+def judge(memory: VectorMemory, classes: int, beta: float, rng: np.random.Generator) -> Judgement:
+    """Compare what authors say beside entries of others with the labels of these.
+
+    A *testimony* takes entries of one author as examples, evenly over the classes. Beside one of
+    class c another author *interrupts* if its nearest entry is at least as near as the witness's
+    nearest other one, and is wrong with the share of its weight that is not of c. With W and N the
+    means over the examples of c of wrong interruptions and of all, and E the witness's own wrong
+    share,
+
+        excess = max(0, W - N E) / max(1 - E, ``RIGHT_MIN``):
+
+    how often an author talks falsely over the witness's entries, beyond what these get wrong
+    themselves. An honest author of other classes seldom interrupts; one of the same errs as often.
+
+    One's own testimony counts as it is. Others' count by their lower median, if there are two or
+    more, the author's own left out; those of authors that one's own distrusts do not count. So a
+    liar cannot blame an honest author, and a lie about a class that one does not know is seen.
 
     Args:
-        classes: How many there are.
+        memory: Oneself is its author 0.
+        classes: Labels from there on are wrong wherever they are.
+        beta: How fast weight falls with cosine, as in the vote.
+        rng: Draws the examples.
     """
-
-    def __init__(self, classes: int) -> None:
-        self._seen = np.zeros(classes)
-        self._own_wrong = np.zeros(classes)
-        self._near = np.zeros((1, classes))
-        self._wrong = np.zeros((1, classes))
-
-    @property
-    def counts(self) -> Floats:
-        """Examples of each class behind the scores. Shape [C]."""
-        return self._seen.astype(np.float32)
-
-    def grow(self, authors: int) -> None:
-        """Make room for authors that have just been met."""
-        more = authors - len(self._near)
-        if more > 0:
-            self._near = np.pad(self._near, ((0, more), (0, 0)))
-            start = np.broadcast_to(
-                EXCESS_START * self._right() * self._seen, (more, len(self._seen))
-            )
-            self._wrong = np.concatenate([self._wrong, start])
-
-    def scores(self) -> Floats:
-        """Trust in each author about each class, never above that in the author. Shape [s, C]."""
-        overall = self._overall()[:, None]
-        excess = self._seen * self._excess() + PRIOR_COUNT * overall
-        return believed(np.maximum(excess / (self._seen + PRIOR_COUNT), overall))
-
-    def authors(self) -> Floats:
-        """Trust in each author, all classes alike, in [0, 1]. Shape [s]."""
-        return believed(self._overall())
-
-    def observe(self, by_author: Neighbours, labels: Labels, beta: float) -> None:
-        """Compare what authors say of own examples with what these are.
-
-        Args:
-            by_author: The examples' neighbours of each author, without the example itself, but
-                with copies of it by others. Shape [s, q, k].
-            labels: Of the examples, below the number of classes. Shape [q].
-            beta: As in the vote.
-        """
-        authors, queries, _ = by_author.ids.shape
-        self.grow(authors)
-        wrong = np.empty((authors, queries))
-        for author in range(authors):
-            near = Neighbours(
-                by_author.ids[author], by_author.similarity[author], by_author.labels[author]
-            )
-            shares, _ = author_shares(near, authors, len(self._seen), beta)
-            wrong[author] = 1 - shares[author, np.arange(queries), labels]
-        nearest = by_author.similarity[:, :, 0]
-        interrupts = (nearest > -np.inf) & (nearest >= nearest[0])
-        wrong = np.where(np.isnan(wrong), 1.0, wrong)
-        np.add.at(self._seen, labels, 1)
-        np.add.at(self._own_wrong, labels, wrong[0])
-        for author in range(1, authors):
-            np.add.at(self._near[author], labels, interrupts[author])
-            np.add.at(self._wrong[author], labels, interrupts[author] * wrong[author])
-        fade = np.minimum(1, COUNT_MAX / np.maximum(self._seen, 1))
-        for sums in (self._seen, self._own_wrong, self._near, self._wrong):
-            sums *= fade
-
-    def dump(self) -> dict[str, Doubles]:
-        """All state as arrays."""
-        own = np.stack([self._seen, self._own_wrong])
-        return {"own": own, "near": self._near, "wrong": self._wrong}
-
-    def load(self, state: Mapping[str, Doubles]) -> None:
-        """Take over what ``dump`` gave."""
-        self._seen, self._own_wrong = state["own"].astype(np.float64)
-        self._near = state["near"].astype(np.float64)
-        self._wrong = state["wrong"].astype(np.float64)
-
-    def _right(self) -> Doubles:
-        """One's own share of right answers, as a measure. Shape [C]."""
-        right: Doubles = np.maximum(1 - self._own_wrong / np.maximum(self._seen, 1), RIGHT_MIN)
-        return right
-
-    def _excess(self) -> Doubles:
-        """By author and class, 0 where a class was not seen. Shape [s, C]."""
-        seen = np.maximum(self._seen, 1)
-        beyond = (self._wrong - self._near * self._own_wrong / seen) / seen
-        return np.maximum(beyond, 0) / self._right()
-
-    def _overall(self) -> Doubles:
-        """Mean excess over the classes, each worth as much once it is known. Shape [s]."""
-        known = self._seen / (self._seen + PRIOR_COUNT)
-        overall: Doubles = (self._excess() @ known + EXCESS_START) / (known.sum() + 1)
-        return overall
+    own = testimony(memory, 0, classes, beta, rng)
+    excess, known = own.excess * _known(own.counts), _known(own.counts)
+    trusted = 1 + np.flatnonzero(_believe(excess, known).authors[1:] >= 0.5)
+    witnesses = sorted(rng.permutation(trusted)[: WITNESSES_MAX - 1].tolist())
+    heard = {witness: testimony(memory, witness, classes, beta, rng) for witness in witnesses}
+    for author in range(1, len(excess)):
+        others = [seen for witness, seen in heard.items() if witness != author]
+        for class_ in range(classes):
+            told = [seen for seen in others if seen.counts[class_]]
+            if len(told) >= 2:
+                middle = sorted(seen.excess[author, class_] for seen in told)[(len(told) - 1) // 2]
+                sure = _known(sum(seen.counts[class_] for seen in told))
+                excess[author, class_] = max(excess[author, class_], middle * sure)
+    counts = own.counts + sum(seen.counts for seen in heard.values())
+    return _believe(excess, _known(counts))
 
 
-def believed(excess: Doubles) -> Floats:
-    """Trust at an excess; row 0 is oneself. Shape [s, ...]."""
-    trust = np.clip((EXCESS_BAD - excess) / (EXCESS_BAD - EXCESS_GOOD), 0, 1)
-    trust[0] = 1
-    return trust.astype(np.float32)
+@dataclass(frozen=True)
+class Testimony:
+    """What entries of one author tell of all."""
+
+    excess: Doubles
+    """0 where there is no example. Shape [s, C]."""
+    counts: Doubles
+    """Examples of each class. Shape [C]."""
+
+
+def testimony(
+    memory: VectorMemory, witness: int, classes: int, beta: float, rng: np.random.Generator
+) -> Testimony:
+    """Excess of every author beside entries of one; see ``judge``."""
+    name = next(name for name, number in memory.authors.items() if number == witness)
+    ids = memory.ids(name)
+    labels = memory.labels(ids)
+    chosen = spread(labels, classes, rng)
+    ids, labels = ids[chosen], labels[chosen]
+    counts = np.bincount(labels, minlength=classes).astype(np.float64)
+    authors = len(memory.authors)
+    if not len(ids):
+        return Testimony(np.zeros((authors, classes)), counts)
+    near = memory.search_authors(memory.keys(ids), NEIGHBOURS, ids, copies=False)
+    wrong = wrong_shares(near, labels, classes, beta)
+    nearest = near.similarity[:, :, 0]
+    interrupts = (nearest > -np.inf) & (nearest >= nearest[witness])
+
+    def by_class(values: npt.NDArray[np.generic]) -> Doubles:
+        """Means over the examples of each class. Shape [s, C]."""
+        rows = [np.bincount(labels, weights=row, minlength=classes) for row in values]
+        return np.stack(rows) / np.maximum(counts, 1)
+
+    own_wrong = by_class(wrong)[witness]
+    beyond = by_class(wrong * interrupts) - by_class(interrupts) * own_wrong
+    excess = np.maximum(beyond, 0) / np.maximum(1 - own_wrong, RIGHT_MIN)
+    excess[witness] = 0
+    return Testimony(excess, counts)
+
+
+def spread(labels: Labels, classes: int, rng: np.random.Generator) -> Ids:
+    """Places of at most ``EXAMPLES_MAX`` labels, evenly over the classes."""
+    each = max(1, EXAMPLES_MAX // classes)
+    places = [rng.permutation(np.flatnonzero(labels == c))[:each] for c in range(classes)]
+    return np.concatenate(places)[:EXAMPLES_MAX]
+
+
+def wrong_shares(by_author: Neighbours, labels: Labels, classes: int, beta: float) -> Doubles:
+    """Of each author's weight beside an example, what is not of its class; 1 without entries.
+
+    Args:
+        by_author: Shape [s, q, k].
+        labels: Of the examples. Shape [q].
+        classes: How many there are.
+        beta: How fast weight falls with cosine.
+
+    Returns:
+        Shape [s, q].
+    """
+    authors, queries, _ = by_author.ids.shape
+    wrong = np.empty((authors, queries))
+    for author in range(authors):
+        near = Neighbours(
+            by_author.ids[author], by_author.similarity[author], by_author.labels[author]
+        )
+        shares, _ = author_shares(near, authors, classes, beta)
+        wrong[author] = 1 - np.nan_to_num(shares[author, np.arange(queries), labels])
+    return wrong
+
+
+def _known(counts: Doubles) -> Doubles:
+    """How much so many examples are worth, in [0, 1)."""
+    return counts / (counts + PRIOR_COUNT)
+
+
+def _believe(excess: Doubles, known: Doubles) -> Judgement:
+    """Trust at an excess; ``known`` weighs the classes in its mean. Shapes [s, C] and [C]."""
+    mean, worst = excess.sum(axis=1) / max(known.sum(), 1), excess.max(axis=1)
+    authors = np.minimum(_fall(mean, MEAN_GOOD, MEAN_BAD), _fall(worst, WORST_GOOD, WORST_BAD))
+    by_class = np.minimum(_fall(excess, CLASS_GOOD, CLASS_BAD), authors[:, None])
+    authors[0] = by_class[0] = 1
+    return Judgement(by_class, authors, excess.astype(np.float32))
+
+
+def _fall(excess: Doubles, good: float, bad: float) -> Floats:
+    """From 1 at ``good`` to 0 at ``bad``."""
+    return np.clip((bad - excess) / (bad - good), 0, 1).astype(np.float32)

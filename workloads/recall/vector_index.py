@@ -196,7 +196,7 @@ def compare(queries: Floats, numbers: Ids, rows: Any) -> Floats:
         rows: Gives float32 keys by number.
     """
     similarity = np.full(numbers.shape, -np.inf, np.float32)
-    each = max(1, RERANK_BYTES_MAX // (4 * queries.shape[1] * numbers.shape[1]))
+    each = 1 + RERANK_BYTES_MAX // (4 * queries.shape[1] * max(1, numbers.shape[1]))
     for start in range(0, len(queries), each):
         part = slice(start, start + each)
         similarity[part] = np.einsum("qnd,qd->qn", rows(numbers[part]), queries[part])

@@ -1,18 +1,17 @@
 """Labelled vectors by author: a memory that grows, and from which an author can be taken out."""
 
 from collections.abc import Mapping
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from workloads.api import WorkloadError
-from workloads.recall.coded_vectors import CodedVectors
-from workloads.recall.digests import Digests, DigestTable, digest
+from workloads.recall.digests import Digests
 from workloads.recall.index import Floats, Ids
 from workloads.recall.memory import AUTHORS_MAX
 from workloads.recall.neighbours import ROW_BITS, Labels, Neighbours, merge
-from workloads.recall.vector_index import FlatVectors, GraphVectors, IndexSettings, VectorIndex
+from workloads.recall.shelf import Mask, Shelf, make_index
+from workloads.recall.vector_index import IndexSettings
 
 DIMENSIONS_MAX = 4096
 LABELS_MAX = 1 << 16
@@ -24,9 +23,6 @@ LENGTH_MIN = 1e-6
 """A key that is shorter has no direction."""
 OWN = ""
 """Name of oneself as an author, number 0."""
-
-Mask = npt.NDArray[np.bool_]
-Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class VectorMemory:
@@ -242,93 +238,3 @@ class VectorMemory:
             raise WorkloadError(f"{what} must be finite and not zero")
         units: Floats = wide / lengths
         return units
-
-
-def make_index(dimensions: int, settings: IndexSettings) -> VectorIndex:
-    """An empty index.
-
-    Raises:
-        WorkloadError: The extra that brings faiss is not installed, or a setting cannot work.
-    """
-    if settings.kind == "graph":
-        return GraphVectors(dimensions, settings)
-    if settings.kind == "codes":
-        return CodedVectors(dimensions, settings)
-    return FlatVectors(dimensions, settings.storage)
-
-
-class Shelf:
-    """Entries of one author.
-
-    Args:
-        first: How many entries of this author have been removed before.
-        index: Empty.
-    """
-
-    def __init__(self, first: int, index: VectorIndex) -> None:
-        self.first = first
-        self.index = index
-        self._table = DigestTable()
-        self._labels = np.empty(64, np.int32)
-        self._digests = np.empty(64, np.uint64)
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    @property
-    def labels(self) -> Labels:
-        """Shape [n]."""
-        return self._labels[: len(self)]
-
-    @property
-    def digests(self) -> Digests:
-        """Shape [n]."""
-        return self._digests[: len(self)]
-
-    @property
-    def bytes(self) -> int:
-        """Main memory."""
-        return self.index.bytes + self._labels.nbytes + self._digests.nbytes + self._table.bytes
-
-    def add(self, units: Floats, labels: Labels) -> Ids:
-        """The rows of the entries, new or known. Shape [n]."""
-        digests = digest(units)
-        rows, fresh = self._table.place(digests)
-        self._labels = grown(self._labels, len(self))
-        self._digests = grown(self._digests, len(self))
-        self._labels[rows] = labels
-        self._digests[rows] = digests
-        if len(fresh):
-            self.index.add(units[fresh])
-        return rows
-
-    def search(
-        self, units: Floats, k: int, number: int, exclude: Mask, digests: Digests
-    ) -> Neighbours:
-        """The k nearest, without the key of that digest where there is something to exclude.
-
-        Args:
-            units: Shape [q, d].
-            k: At least 1.
-            number: The author's.
-            exclude: Shape [q].
-            digests: Shape [q].
-        """
-        similarity, rows = self.index.search(units, k + int(exclude.any()))
-        none = rows < 0
-        ids = (number << ROW_BITS) + self.first + rows
-        if len(self):
-            none |= exclude[:, None] & (self.digests[rows] == digests[:, None])
-            near = Neighbours(ids, similarity, self.labels[rows])
-        else:
-            near = Neighbours(ids, similarity, rows.astype(np.int32))
-        return near.without(none).nearest(k)
-
-
-def grown(array: npt.NDArray[Scalar], length: int) -> npt.NDArray[Scalar]:
-    """The array with room for ``length``, at least doubled where there is too little."""
-    if length <= len(array):
-        return array
-    wide = np.empty(max(length, 2 * len(array)), array.dtype)
-    wide[: len(array)] = array
-    return wide
