@@ -183,6 +183,11 @@ def edit_numbers(workload: RacWorkload, params: np.ndarray, new: int) -> dict[st
     return numbers
 
 
+def urgency(name: str) -> int:
+    """What is compared first, then the edited memory, then ablations."""
+    return 0 if name in (*ALL_SEEDS, "baselines") else 1 if name.startswith("edit") else 2
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
@@ -220,7 +225,7 @@ def main() -> None:
         jobs[f"{seed} baselines"] = lambda s=seed: run_baselines(settings, s, asked.steps)
     for vote in ("text", "label"):
         jobs[f"1 edit {vote}"] = lambda v=vote: run_edit(settings, 1, asked.steps, v)
-    order = sorted(jobs, key=lambda job: job.split(" ", 1)[1] not in (*ALL_SEEDS, "baselines"))
+    order = sorted(jobs, key=lambda job: urgency(job.split(" ", 1)[1]))
     for job in order:
         if job in kept["runs"] or (asked.only and job.split(" ", 1)[1] not in asked.only):
             continue

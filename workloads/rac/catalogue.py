@@ -1,6 +1,6 @@
 """What a job's nodes remember: labelled, described directions by author, and how they are read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,9 @@ from workloads.rac.encoders import Floats, TextEncoder
 from workloads.rac.longtail import Labels
 from workloads.rac.snippets import Snippets, pack, unpack
 from workloads.recall.index import Ids
-from workloads.recall.label_trust import LabelTrust
+from workloads.recall.label_trust import Judgement, judge
 from workloads.recall.memory import AUTHORS_MAX
-from workloads.recall.neighbours import ROW_BITS, Neighbours
+from workloads.recall.neighbours import ROW_BITS
 from workloads.recall.vector_index import IndexSettings
 from workloads.recall.vectors import OWN, VectorMemory
 from workloads.recall.vote import HEARD_MIN, VoteRules, select, vote
@@ -25,6 +25,8 @@ AUTHOR_SNIPPETS_MAX = 1024
 """Different snippets taken from one author; twice as many as classes if that is more."""
 TRUST_STEP = 0.1
 """A trust that moved by more is used from now on; smaller moves are not worth looking up anew."""
+GROWTH = 1.25
+"""Of the memory, after which its authors are scored anew."""
 PLACE_MASK = (1 << ROW_BITS) - 1
 """Of an id: the how-manieth of its author's entries."""
 
@@ -71,8 +73,9 @@ class Catalogue:
         self._rules = VoteRules(
             k=config.neighbours, share=config.author_share, beta=config.sharpness
         )
-        self._trust = LabelTrust(len(texts))
-        self._believed = np.ones((1, len(texts)), np.float32)
+        one = np.ones((1, len(texts)), np.float32)
+        self._judgement = Judgement(one, one[:, 0], np.zeros_like(one))
+        self._judged_at = 0
         self.snippets = Snippets(encoder)
         self._class_texts = [self.snippets.number(cut(text, config)) for text in texts]
         self._snippets_max = max(AUTHOR_SNIPPETS_MAX, 2 * len(texts))
@@ -89,6 +92,10 @@ class Catalogue:
         return len(self._memory)
 
     @property
+    def _authors(self) -> Mapping[str, int]:
+        return self._memory.authors
+
+    @property
     def neighbours(self) -> int:
         """How many are looked for: k."""
         return self._config.neighbours
@@ -96,13 +103,11 @@ class Catalogue:
     @property
     def authors(self) -> dict[str, int]:
         """Numbers of the others by name."""
-        return {name: number for name, number in self._memory.authors.items() if name != OWN}
+        return {name: number for name, number in self._authors.items() if name != OWN}
 
     def trust(self, author: str) -> float:
         """How far an author is believed, in [0, 1]."""
-        number = self._memory.authors[author]
-        scores = self._trust.authors()
-        return float(scores[number]) if number < len(scores) else 0.5
+        return float(self._judgement.authors[self._authors[author]])
 
     # Writing -----------------------------------------------------------------------------------
 
@@ -130,7 +135,7 @@ class Catalogue:
         Returns:
             Ids of the entries, -1 where refused. Shape [n].
         """
-        known = self._memory.authors
+        known = self._authors
         if author not in known and len(known) >= AUTHORS_MAX:
             self.dropped += len(entries)
             return np.full(len(entries), -1, np.int64)
@@ -155,8 +160,7 @@ class Catalogue:
         if len(rows):
             ids[rows] = self._memory.add(author, keys[rows], values[rows].astype(np.int32))
             self._write_texts(ids[rows], chosen[rows])
-            self._trust.grow(len(self._memory.authors))
-            self._believe()
+            self._make_room()
             self.version += 1
         return ids
 
@@ -198,9 +202,11 @@ class Catalogue:
             own: The queries' own entries, which are left out with all copies, or -1. Shape [q].
         """
         by_author = self._memory.search_authors(queries, self._config.neighbours, own)
-        if self._believed.min() < HEARD_MIN:  # what is not believed is not read either
-            by_author = by_author.without(self._unheard(by_author))
-        near = select(by_author, self._believed, self._rules)
+        trust = self._judgement.by_class
+        near = select(by_author, trust, self._rules)
+        votes = vote(near, trust, self._rules)
+        # What is not believed where the query seems to be is not read either.
+        near = near.without(trust[near.authors, votes.argmax(axis=1)[:, None]] < HEARD_MIN)
         there = near.ids >= 0
         texts = np.zeros(near.ids.shape, np.int64)
         for number, known in self._texts.items():
@@ -211,41 +217,36 @@ class Catalogue:
             np.where(there, near.similarity, np.float32(0)),
             near.labels,
             near.authors,
-            vote(near, self._believed, self._rules),
+            votes,
         )
 
-    def _unheard(self, by_author: Neighbours) -> npt.NDArray[np.bool_]:
-        """Entries whose authors are not believed about their classes. Shape [s, q, k]."""
-        authors = np.arange(len(by_author.labels))[:, None, None]
-        unheard: npt.NDArray[np.bool_] = self._believed[authors, by_author.labels] < HEARD_MIN
-        return unheard
-
-    def judge(self, queries: Floats, own: Ids, labels: Labels) -> None:
-        """Compare what others say of own examples with what these are.
-
-        Args:
-            queries: Shape [q, d].
-            own: Ids of the examples. Shape [q].
-            labels: Of the examples. Shape [q].
-        """
-        if not self._config.trust or len(self._memory.authors) == 1:
+    def judge(self, rng: np.random.Generator) -> None:
+        """Score the authors, if what they say has changed since they were last scored."""
+        if not self._config.trust or self._judged_at == len(self) or len(self._authors) == 1:
             return
-        k = self._config.neighbours
-        by_author = self._memory.search_authors(queries, k, own, copies=False)
-        self._trust.observe(by_author, labels.astype(np.int32), self._config.sharpness)
-        self._believe()
-
-    def _believe(self) -> None:
-        """Use the trust of now, if it differs enough from the one in use."""
-        if not self._config.trust:
-            self._believed = np.ones_like(self._trust.scores())
-            return
-        scores = self._trust.scores()
-        if scores.shape != self._believed.shape or (
-            np.abs(scores - self._believed).max() > TRUST_STEP
-        ):
-            self._believed = scores
+        self._judged_at = len(self)
+        classes = len(self._class_texts)
+        judged = judge(self._memory, classes, self._config.sharpness, rng)
+        if np.abs(judged.by_class - self._judgement.by_class).max() > TRUST_STEP:
             self.version += 1
+            self._judgement = judged
+
+    @property
+    def outgrown(self) -> bool:
+        """Whether the memory is much larger or smaller than when its authors were last scored."""
+        return not 1 / GROWTH < (len(self) + 1) / (self._judged_at + 1) < GROWTH
+
+    def _make_room(self) -> None:
+        """Believe authors that have just been met, until they are scored."""
+        short = len(self._authors) - len(self._judgement.authors)
+        if short > 0:
+            known = self._judgement
+            wide = ((0, short), (0, 0))
+            self._judgement = Judgement(
+                np.pad(known.by_class, wide, constant_values=1),
+                np.pad(known.authors, wide[0], constant_values=1),
+                np.pad(known.excess, wide),
+            )
 
 
 def cut(text: str, config: RacConfig) -> str:

