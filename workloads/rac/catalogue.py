@@ -78,6 +78,7 @@ class Catalogue:
         self._judged_at = 0
         self.snippets = Snippets(encoder)
         self._class_texts = [self.snippets.number(cut(text, config)) for text in texts]
+        self._names_a_class = frozenset(self._class_texts)
         self._snippets_max = max(AUTHOR_SNIPPETS_MAX, 2 * len(texts))
         self._texts: dict[int, npt.NDArray[np.int64]] = {}
         self._said: dict[str, set[int]] = {}
@@ -179,7 +180,7 @@ class Catalogue:
             return -1
         number = self.snippets.number(text)
         said.add(number)
-        contradicts = number in self._class_texts and number != self._class_texts[label]
+        contradicts = number in self._names_a_class and number != self._class_texts[label]
         return -1 if contradicts else number
 
     def _write_texts(self, ids: Ids, texts: npt.NDArray[np.int64]) -> None:
