@@ -107,15 +107,19 @@ def measure(memory, queries, truth, singles):
     }
 
 
-def grow(kind, chunks, queries, sizes, write, data, settings, authors):
-    memory, truth = (
-        VectorMemory(queries.shape[1], settings, author_entries_max=1 << 21),
-        Truth(queries),
-    )
+def grow(chunks, queries, sizes, settings, options, data):
+    """Add chunks, in turn by so many authors, and yield what is measured at each of the sizes."""
+    memory = VectorMemory(queries.shape[1], settings, author_entries_max=1 << 21)
+    truth, kind = Truth(queries), settings.kind
+    built = {
+        "flat": {},
+        "graph": {"links": settings.links, "breadth_add": settings.breadth_add},
+        "codes": {"code_bytes": settings.code_bytes},
+    }
     cpu_s, start_size, slowest_s = 0.0, 0, 0.0
     for number, keys in enumerate(chunks):
         labels, start = np.zeros(len(keys), int), process_time()
-        ids = memory.add(f"author {number % authors}", keys, labels)
+        ids = memory.add(f"author {number % options.authors}", keys, labels)
         taken_s = process_time() - start
         cpu_s, slowest_s = cpu_s + taken_s, max(slowest_s, taken_s)
         truth.add(keys, ids)
@@ -125,29 +129,55 @@ def grow(kind, chunks, queries, sizes, write, data, settings, authors):
         if size not in sizes:
             continue
         common = {
-            "kind": kind, "data": data, "entries": size, "authors": authors, "dimensions": queries.shape[1],
-            "build": {"links": settings.links, "breadth_add": settings.breadth_add}
-            if kind == "graph" else {"code_bytes": settings.code_bytes} if kind == "codes" else {},
-            "bytes": memory.bytes, "bytes_an_entry": round(memory.bytes / size, 1),
+            "kind": kind,
+            "data": data,
+            "entries": size,
+            "authors": options.authors,
+            "dimensions": queries.shape[1],
+            "build": built[kind],
+            "bytes": memory.bytes,
+            "bytes_an_entry": round(memory.bytes / size, 1),
             "resident_bytes": psutil.Process().memory_info().rss,
             "added_a_cpu_second": round((size - start_size) / cpu_s, 1),
             "slowest_chunk_cpu_s": round(slowest_s, 2),
-        }  # fmt: skip
+        }
         indexes = [shelf.index for shelf in memory._shelves[1:]]
         for tried in TRIED[kind]:
             for index in indexes:
                 index._settings = replace(settings, **tried)
             singles = 40 if kind == "flat" and size > 200_000 else 256
-            write({**common, "search": tried, **measure(memory, queries, truth, singles)})
+            yield {**common, "search": tried, **measure(memory, queries, truth, singles)}
         for index in indexes:
             index._settings = settings
         cpu_s, start_size, slowest_s = 0.0, size, 0.0
 
 
+def table(results):
+    """The results in Markdown."""
+    lines = [
+        "| index | entries | authors | search | recall@30 "
+        "| one query p50 / p99, ms | in batches, ms | bytes an entry | added a second "
+        "| longest chunk, s |",
+        "|---|---:|---:|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for r in sorted(results, key=lambda r: (r["data"], r["entries"], r["authors"], r["kind"])):
+        how = ", ".join(f"{name} {value}" for name, value in r["search"].items())
+        kind = r["kind"] + (" (real)" if r["data"] == "real" else "")
+        lines.append(
+            f"| {kind} | {r['entries']:,} | {r['authors']} | {how} | {r['recall_at_30']:.3f} "
+            f"| {r['single_cpu_p50_ms']:.1f} / {r['single_cpu_p99_ms']:.1f} "
+            f"| {r['batched_cpu_ms_a_query']:.2f} | {r['bytes_an_entry']:,.0f} "
+            f"| {r['added_a_cpu_second']:,.0f} | {r['slowest_chunk_cpu_s']} |"
+        )
+    return "\n".join(lines)
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--features", type=Path, required=True)
-    parser.add_argument("--kind", choices=sorted(TRIED), required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--table", action="store_true", help="only show what is in --out")
+    parser.add_argument("--features", type=Path)
+    parser.add_argument("--kind", choices=sorted(TRIED), default="graph")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--storage", choices=["fp16", "fp32"], default="fp16")
     parser.add_argument("--links", type=int, default=16)
@@ -155,39 +185,33 @@ def main():
     parser.add_argument("--code-bytes", type=int, default=160)
     parser.add_argument("--authors", type=int, default=1, help="who add chunks in turn")
     parser.add_argument("--real", action="store_true", help="real features only, up to 10^4")
-    parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    results = json.loads(options.out.read_text()) if options.out.exists() else []
+    if options.table:
+        print(table(results))
+        return
     faiss.omp_set_num_threads(1)
     features = np.load(options.features).astype(np.float32)
     settings = IndexSettings(
-        options.kind, options.storage, options.links, options.breadth_add,
+        options.kind,
+        options.storage,
+        options.links,
+        options.breadth_add,
         code_bytes=options.code_bytes,
-    )  # fmt: skip
-
-    def write(result):
-        results = json.loads(options.out.read_text()) if options.out.exists() else []
-        options.out.write_text(json.dumps([*results, result], indent=1))
-        print(result, file=sys.stderr, flush=True)
-
+    )
     if options.real:
         size = min(10_000, (len(features) - QUERIES) // CHUNK * CHUNK)
         chunks = (features[s : s + CHUNK] for s in range(0, size, CHUNK))
-        grow(
-            options.kind,
-            chunks,
-            features[-QUERIES:],
-            {size},
-            write,
-            "real",
-            settings,
-            options.authors,
-        )
-        return
-    model = Model(features)
-    chunks = (model.chunk(n, CHUNK) for n in range(1, max(options.sizes) // CHUNK + 1))
-    grow(
-        options.kind, chunks, model.chunk(0, QUERIES), set(options.sizes), write, "model", settings
-    )
+        measured = grow(chunks, features[-QUERIES:], {size}, settings, options, "real")
+    else:
+        model = Model(features)
+        chunks = (model.chunk(n, CHUNK) for n in range(1, max(options.sizes) // CHUNK + 1))
+        queries = model.chunk(0, QUERIES)
+        measured = grow(chunks, queries, set(options.sizes), settings, options, "model")
+    for result in measured:
+        results.append(result)
+        options.out.write_text(json.dumps(results, indent=1))
+        print(result, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

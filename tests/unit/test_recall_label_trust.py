@@ -9,7 +9,7 @@ from workloads.recall.label_trust import judge
 from workloads.recall.vectors import OWN, VectorMemory
 from workloads.recall.vote import VoteRules, select, vote
 
-CLASSES, DIMENSIONS, SEEDS = 8, 32, 3
+CLASSES, DIMENSIONS, SEEDS = 8, 32, 2
 COUNTS = np.round(480 * (6 / 480) ** (np.arange(CLASSES) / (CLASSES - 1))).astype(int)  # 480 .. 6
 FEW = CLASSES - 3
 """The last three classes have 21, 11 and 6 examples over all authors."""

@@ -47,7 +47,7 @@ def naive(memory, ids, query, k, excluded=()):
 @pytest.mark.parametrize("how", EXACT)
 @pytest.mark.parametrize("queries", [1, 40])
 @given(st.integers(0, 1 << 32), st.integers(1, 12))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_exact_search_is_the_naive_one(how, queries, seed, k):
     rng = np.random.default_rng(seed)
     memory, _, _, ids = filled(how, rng)

@@ -40,7 +40,7 @@ def plain_vote(labels, similarity, beta):
 
 
 @given(st.integers(0, 1 << 32), st.integers(1, 12), st.sampled_from([0.1, 0.3, 0.5, 1.0]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_selection_is_that_of_a_walk_from_near_to_far(seed, k, share):
     near = lists(np.random.default_rng(seed))
     got = select(near, everybody(3), VoteRules(k=k, share=share))

@@ -12,8 +12,8 @@ from workloads.recall.vote import author_shares
 
 NEIGHBOURS = 5
 """Of each author, that are looked at beside an example."""
-EXAMPLES_MAX = 256
-"""Of one testimony."""
+EXAMPLES = 256
+"""Of one testimony: each is searched for among the entries of all authors."""
 WITNESSES_MAX = 8
 """Authors whose entries serve as examples, oneself included."""
 MEAN_GOOD, MEAN_BAD = 0.1, 0.22
@@ -43,7 +43,13 @@ class Judgement:
     """What trust follows from, at least 0. Shape [s, C]."""
 
 
-def judge(memory: VectorMemory, classes: int, beta: float, rng: np.random.Generator) -> Judgement:
+def judge(
+    memory: VectorMemory,
+    classes: int,
+    beta: float,
+    rng: np.random.Generator,
+    examples: int = EXAMPLES,
+) -> Judgement:
     """Compare what authors say beside entries of others with the labels of these.
 
     A *testimony* takes entries of one author as examples, evenly over the classes. Beside one of
@@ -66,12 +72,13 @@ def judge(memory: VectorMemory, classes: int, beta: float, rng: np.random.Genera
         classes: Labels from there on are wrong wherever they are.
         beta: How fast weight falls with cosine, as in the vote.
         rng: Draws the examples.
+        examples: Of one testimony, at most; of each class at least one.
     """
-    own = testimony(memory, 0, classes, beta, rng)
+    own = testimony(memory, 0, classes, beta, rng, examples)
     excess, known = own.excess * _known(own.counts), _known(own.counts)
     trusted = 1 + np.flatnonzero(_believe(excess, known).authors[1:] >= 0.5)
     witnesses = sorted(rng.permutation(trusted)[: WITNESSES_MAX - 1].tolist())
-    heard = {witness: testimony(memory, witness, classes, beta, rng) for witness in witnesses}
+    heard = {w: testimony(memory, w, classes, beta, rng, examples) for w in witnesses}
     for author in range(1, len(excess)):
         others = [seen for witness, seen in heard.items() if witness != author]
         for class_ in range(classes):
@@ -95,13 +102,18 @@ class Testimony:
 
 
 def testimony(
-    memory: VectorMemory, witness: int, classes: int, beta: float, rng: np.random.Generator
+    memory: VectorMemory,
+    witness: int,
+    classes: int,
+    beta: float,
+    rng: np.random.Generator,
+    examples: int,
 ) -> Testimony:
     """Excess of every author beside entries of one; see ``judge``."""
     name = next(name for name, number in memory.authors.items() if number == witness)
     ids = memory.ids(name)
     labels = memory.labels(ids)
-    chosen = spread(labels, classes, rng)
+    chosen = spread(labels, classes, rng, examples)
     ids, labels = ids[chosen], labels[chosen]
     counts = np.bincount(labels, minlength=classes).astype(np.float64)
     authors = len(memory.authors)
@@ -124,11 +136,11 @@ def testimony(
     return Testimony(excess, counts)
 
 
-def spread(labels: Labels, classes: int, rng: np.random.Generator) -> Ids:
-    """Places of at most ``EXAMPLES_MAX`` labels, evenly over the classes."""
-    each = max(1, EXAMPLES_MAX // classes)
+def spread(labels: Labels, classes: int, rng: np.random.Generator, count: int) -> Ids:
+    """Places of about so many labels, evenly over the classes. Shape [n]."""
+    each = max(1, count // classes)
     places = [rng.permutation(np.flatnonzero(labels == c))[:each] for c in range(classes)]
-    return np.concatenate(places)[:EXAMPLES_MAX]
+    return np.concatenate(places)
 
 
 def wrong_shares(by_author: Neighbours, labels: Labels, classes: int, beta: float) -> Doubles:
