@@ -1,4 +1,4 @@
-"""RAC beside its baselines on long-tailed Fashion-MNIST, in one process; JSON and a table.
+"""RAC beside its baselines on long-tailed Fashion-MNIST, in one process: JSON and a table.
 
     python tests/bench/bench_rac.py --seeds 3 --out docs/results
 
@@ -240,7 +240,7 @@ def main() -> None:
         part = path.with_suffix(".part")
         part.write_text(json.dumps(kept, indent=1) + "\n")
         os.replace(part, path)
-        write_table(kept, path.with_suffix(".md"))
+        write_table(kept, asked.out / f"{asked.name}-table.md")
 
 
 if __name__ == "__main__":
