@@ -79,11 +79,12 @@ def test_it_is_found_by_its_name_and_has_shards_and_a_memory(data):
 
 
 def test_training_makes_it_better_in_every_branch(data):
-    workload = node(data, imbalance=8)
+    workload = node(data, imbalance=4, few=14, lr=0.01)
     list(told(workload))
     before = workload.evaluate(workload.initial())
     after = workload.evaluate(trained(workload, 120))
-    assert after["accuracy"] > max(0.7, before["accuracy"])
+    assert before["accuracy"] < 0.5
+    assert after["accuracy"] > 0.8
     for name in ("base_accuracy", "retrieval_accuracy", "vote_accuracy", "few"):
         assert after[name] > 0.5, (name, after)
 

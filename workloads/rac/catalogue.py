@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from workloads.api import Entries
+from workloads.api import Entries, MemoryForm
 from workloads.rac.config import RacConfig
 from workloads.rac.encoders import Floats, TextEncoder
 from workloads.rac.longtail import Labels
@@ -248,6 +248,16 @@ class Catalogue:
                 np.pad(known.authors, wide[0], constant_values=1),
                 np.pad(known.excess, wide),
             )
+
+
+def no_entries(form: MemoryForm) -> Entries:
+    """No entries of a form."""
+    kind = np.int8 if form.key_type == "int8" else np.float16
+    return Entries(
+        np.empty((0, form.key_dims), kind),
+        np.empty(0, np.float32),
+        np.empty((0, form.payload_bytes), np.uint8),
+    )
 
 
 def cut(text: str, config: RacConfig) -> str:

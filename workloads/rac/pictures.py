@@ -36,6 +36,28 @@ class Scene:
     """Of many and few."""
 
 
+def write(
+    answers: Answers, scene: Scene, shown: Pictures, authors: Mapping[str, int], folder: Path
+) -> list[Path]:
+    """``confusion.png``, ``classes.png``, and where something was retrieved ``neighbours.png``.
+
+    Args:
+        answers: To the test.
+        scene: Of the job.
+        shown: Test pictures. Shape [n, h, w, c].
+        authors: Numbers by name, without oneself.
+        folder: Made if missing.
+    """
+    paths = [
+        confusion_matrix(answers, scene, folder / "confusion.png"),
+        class_bars(answers, scene, folder / "classes.png"),
+    ]
+    if answers.found is not None:
+        names = {0: "own", **{number: name for name, number in authors.items()}}
+        paths.append(neighbour_sheet(answers, scene, shown, names, folder / "neighbours.png"))
+    return paths
+
+
 def confusion_matrix(answers: Answers, scene: Scene, path: Path) -> Path:
     """Share of each class's test examples by predicted class; written atomically."""
     classes = len(scene.names)

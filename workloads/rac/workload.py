@@ -21,7 +21,7 @@ from workloads.api import (
     step_rng,
 )
 from workloads.rac import network, pictures
-from workloads.rac.catalogue import Catalogue
+from workloads.rac.catalogue import Catalogue, no_entries
 from workloads.rac.config import RacConfig
 from workloads.rac.datasets import Part, Pictures
 from workloads.rac.encoders import PictureEncoder, TextEncoder, picture_encoder, text_encoder
@@ -250,17 +250,9 @@ class RacWorkload:
         scene = pictures.Scene(
             self._data.classes, self._data.counts, (self.config.many, self.config.few)
         )
-        paths = [
-            pictures.confusion_matrix(answers, scene, folder / "confusion.png"),
-            pictures.class_bars(answers, scene, folder / "classes.png"),
-        ]
-        if self._catalogue is not None:
-            shown = self.test.pictures.cpu().permute(0, 2, 3, 1).numpy()
-            names = {0: "own", **{n: name for name, n in self._catalogue.authors.items()}}
-            paths.append(
-                pictures.neighbour_sheet(answers, scene, shown, names, folder / "neighbours.png")
-            )
-        return paths
+        shown = self.test.pictures.cpu().permute(0, 2, 3, 1).numpy()
+        authors = self._catalogue.authors if self._catalogue is not None else {}
+        return pictures.write(answers, scene, shown, authors, folder)
 
     # Memory ------------------------------------------------------------------------------------
 
@@ -285,15 +277,8 @@ class RacWorkload:
 
     def _unsent(self) -> Entries:
         """The oldest entries that have not left, less those that left in an earlier life."""
-        form = self.memory
-        kind = np.int8 if form.key_type == "int8" else np.float16
-        none = Entries(
-            np.empty((0, form.key_dims), kind),
-            np.empty(0, np.float32),
-            np.empty((0, form.payload_bytes), np.uint8),
-        )
         if not self.own.outbox:
-            return none
+            return no_entries(self.memory)
         entries = self.own.outbox.popleft()
         start = min(max(0, self._regained - self._sent), len(entries))
         self._sent += len(entries)
