@@ -30,6 +30,7 @@ from node.errors import PeerError
 from node.exchange.gram import IntegerRow
 from node.exchange.reduction import Resolution
 from node.jobs.geometry import Geometry
+from node.jobs.work import chance_of
 from node.state.outer import OuterState
 from node.wire.messages import Commitment
 
@@ -86,7 +87,7 @@ def _of_weights(
     exponents = tuple(
         tuple(p.exponent for p in commitments[e].parts) for e in resolution.contributors
     )
-    return (g.job, g.f, resolution, rule, exponents)
+    return (g.job, g.f, resolution, rule, exponents, chance_of(resolution, commitments))
 
 
 KEYED: Mapping[tuple[str, str], Callable[..., Hashable]] = {

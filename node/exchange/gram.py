@@ -16,13 +16,20 @@ import numpy as np
 import numpy.typing as npt
 
 from node.errors import Malformed
+from node.exchange.buffers import lines_up, scratch
 from node.ports import FloatVector
 from node.wire.limits import EXPONENT_MAX, EXPONENT_MIN
 
 QUANTISED_MAX = 1 << 14
 """Largest magnitude of a rounded coordinate."""
 CHUNK = 32 * 1024
-"""Columns multiplied at once. QUANTISED_MAX**2 * CHUNK = 2^43 is below 2^53."""
+"""Most columns multiplied at once. QUANTISED_MAX**2 * CHUNK = 2^43 is below 2^53."""
+CHUNK_BYTES = 1 << 20
+"""A chunk of all rows in float64 stays in the cache of one core."""
+BLOCK = 4
+"""Rows of one product."""
+PART = 64 * 1024
+"""Columns with one scale in ``gram_of``."""
 COORDINATES_MAX = 1 << 34
 """QUANTISED_MAX**2 * COORDINATES_MAX stays below 2^63."""
 
@@ -61,35 +68,55 @@ def quantise_row(x: FloatVector) -> IntegerRow:
     Raises:
         ValueError: a value is not finite.
     """
-    top = max(float(x.max(initial=0.0)), -float(x.min(initial=0.0)))
-    if not math.isfinite(top):
-        raise ValueError("a row to quantise is not finite")
     values = np.empty(len(x), np.int16)
-    if top == 0.0:
+    scale = _scale_of(x)
+    if scale is None:
         values.fill(0)
         return IntegerRow(values, 0)
-    shift = 14 - math.frexp(top)[1]
-    # Two exact steps where one power of two does not fit float32. What becomes subnormal on the
-    # way is far below one half and rounds to zero in any FPU mode.
-    first = max(-126, min(shift, 127))
-    near, far = np.float32(math.ldexp(1.0, first)), np.float32(math.ldexp(1.0, shift - first))
-    scratch = np.empty(min(CHUNK, len(x)), np.float32)
+    line = scratch((min(CHUNK, len(x)),), np.float32)
     for start in range(0, len(x), CHUNK):
         part = x[start : start + CHUNK]
-        y = scratch[: len(part)]
-        np.multiply(part, near, out=y)
-        if shift != first:
-            np.multiply(y, far, out=y)
-        np.rint(y, out=y)
+        y = line[: len(part)]
+        scale.round_into(part, y)
         np.copyto(values[start : start + CHUNK], y, casting="unsafe")
-    return IntegerRow(values, -shift)
+    return IntegerRow(values, scale.exponent)
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Multiplies by ``2**-exponent``, in two exact steps where one does not fit float32."""
+
+    near: np.float32
+    far: np.float32 | None
+    exponent: int
+
+    def round_into(self, x: FloatVector, out: FloatVector) -> None:
+        # What becomes subnormal on the way is far below one half and rounds to zero in any mode.
+        np.multiply(x, self.near, out=out)
+        if self.far is not None:
+            np.multiply(out, self.far, out=out)
+        np.rint(out, out=out)
+
+
+def _scale_of(x: FloatVector) -> _Scale | None:
+    """The scale of a part; None if all of it is zero."""
+    top = max(float(np.maximum.reduce(x)), -float(np.minimum.reduce(x))) if len(x) else 0.0
+    if not math.isfinite(top):
+        raise ValueError("a row to quantise is not finite")
+    if top == 0.0:
+        return None
+    shift = 14 - math.frexp(top)[1]
+    first = max(-126, min(shift, 127))
+    near = np.float32(math.ldexp(1.0, first))
+    far = np.float32(math.ldexp(1.0, shift - first)) if shift != first else None
+    return _Scale(near, far, -shift)
 
 
 def integer_gram(rows: Sequence[IntegerRow]) -> IntegerGram:
     """All inner products of the rows' integers, exact. Shape [N, N], symmetric.
 
     Limits:
-        Two float64 buffers of [N, CHUNK]; O(N^2 D) multiply-adds.
+        Two float64 buffers, of CHUNK_BYTES and [N, N]; O(N^2 D) multiply-adds.
 
     Raises:
         ValueError: no rows, lengths that differ, or more than COORDINATES_MAX coordinates.
@@ -97,17 +124,77 @@ def integer_gram(rows: Sequence[IntegerRow]) -> IntegerGram:
     d = len(rows[0].values) if rows else 0
     if not rows or any(len(row.values) != d for row in rows) or d > COORDINATES_MAX:
         raise ValueError("rows of a Gram matrix must have one length within the limit")
-    n = len(rows)
-    total = np.zeros((n, n), np.int64)
-    product = np.empty((n, n))
-    buffer = np.empty((n, min(CHUNK, max(d, 1))))
-    for start in range(0, d, CHUNK):
-        chunk_ND = buffer[:, : min(CHUNK, d - start)]
-        for wide, row in zip(chunk_ND, rows, strict=True):
-            np.copyto(wide, row.values[start : start + CHUNK])
-        np.matmul(chunk_ND, chunk_ND.T, out=product)
-        np.add(total, product.astype(np.int64), out=total)
-    return total
+    sums = _Sums(len(rows), d)
+    for start in range(0, d, sums.columns):
+        chunk = sums.chunk(min(sums.columns, d - start))
+        for wide, row in zip(chunk, rows, strict=True):
+            np.copyto(wide, row.values[start : start + sums.columns])
+        sums.add(chunk)
+    return sums.total
+
+
+def gram_of(rows: Sequence[FloatVector]) -> Gram:
+    """The Gram matrix of whole vectors in one place, without storing their integers.
+
+    The same numbers as from parts of PART columns: ``assemble_gram`` of ``integer_gram`` of
+    ``quantise_row``. Shape [N, N].
+
+    Args:
+        rows: Vectors of one length, float32, finite.
+
+    Raises:
+        ValueError: no rows, lengths that differ, or a value is not finite.
+    """
+    d = len(rows[0]) if rows else 0
+    if not rows or any(len(row) != d for row in rows) or d > COORDINATES_MAX:
+        raise ValueError("rows of a Gram matrix must have one length within the limit")
+    line = scratch((min(CHUNK, d),), np.float32)
+    parts = []
+    for first in range(0, d, PART):
+        after = min(first + PART, d)
+        scales = [_scale_of(row[first:after]) for row in rows]
+        sums = _Sums(len(rows), after - first)
+        for start in range(first, after, sums.columns):
+            stop = min(start + sums.columns, after)
+            chunk = sums.chunk(stop - start)
+            y = line[: stop - start]
+            for wide, row, scale in zip(chunk, rows, scales, strict=True):
+                if scale is None:
+                    wide.fill(0)
+                else:
+                    scale.round_into(row[start:stop], y)
+                    np.copyto(wide, y)
+            sums.add(chunk)
+        parts.append((sums.total, [0 if s is None else s.exponent for s in scales]))
+    return assemble_gram(parts)
+
+
+class _Sums:
+    """Inner products of integers, added up chunk by chunk."""
+
+    def __init__(self, n: int, d: int) -> None:
+        self.columns = max(8, min(CHUNK, CHUNK_BYTES // 8 // n // 8 * 8, lines_up(d, np.float64)))
+        self._upper = np.zeros((n, n), np.int64)
+        self._buffer: Gram = scratch((n, self.columns), np.float64)
+        self._product = np.zeros((n, n))
+
+    def chunk(self, columns: int) -> Gram:
+        """A buffer for so many columns. Shape [N, columns]."""
+        return self._buffer[:, :columns]
+
+    def add(self, chunk: Gram) -> None:
+        """Add the products of a chunk, BLOCK rows with all that follow at a time.
+
+        So much faster than one product with itself, for which BLAS has no kernel for few rows.
+        """
+        for k in range(0, len(chunk), BLOCK):
+            np.matmul(chunk[k : k + BLOCK], chunk[k:].T, out=self._product[k : k + BLOCK, k:])
+        np.add(self._upper, self._product.astype(np.int64), out=self._upper)
+
+    @property
+    def total(self) -> IntegerGram:
+        """The sums so far, symmetric."""
+        return np.triu(self._upper) + np.triu(self._upper, 1).T
 
 
 def gram_fault(gram: IntegerGram, sq_norms: Sequence[int]) -> str | None:

@@ -6,6 +6,7 @@ decides how a job runs, its first electorate included, is inside them.
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -19,6 +20,7 @@ from node.errors import BadSignature, Malformed, TooLarge
 from node.identity import Signer, Verifier, public_key_of, verify
 from node.types import ELECTORS_MAX, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, JobId, PeerId
 from node.wire import peer_pb2
+from node.wire.limits import RULE_PATTERN
 
 MANIFEST_BYTES_MAX = 64 * 1024
 """Largest canonical manifest, in bytes."""
@@ -65,6 +67,20 @@ def _peer(text: str) -> str:
     except Malformed as error:
         raise ValueError(f"{text[:80]!r} is not a peer id (12D3KooW...)") from error
     return text
+
+
+def _rule(text: str) -> str:
+    """The one spelling of a rule; which names there are is the registry's business."""
+    spelled = " | ".join(name.strip() for name in text.split("|"))
+    if not re.match(RULE_PATTERN, spelled):
+        raise ValueError(
+            f"{text[:80]!r} is not a rule: write a name such as caf, or up to three steps before "
+            "it, with | between them, as in nnm | caf"
+        )
+    return spelled
+
+
+_RuleText = Annotated[str, AfterValidator(_rule)]
 
 
 class JobSection(Settings):
@@ -115,8 +131,9 @@ class ExchangeSection(Settings):
     codec: str = Field(default="int8", pattern=_NAME)
     result_codec: str = Field(default="", pattern=_OPTIONAL_NAME)
     """Codec of the results; empty: as ``codec``."""
-    rule: str = Field(default="centered_clip", pattern=_NAME)
-    rule_small: str = Field(default="trimmed_mean", pattern=_NAME)
+    rule: _RuleText = "centered_clip"
+    """A rule, or steps before it and a rule with ``|`` between them: ``nnm | caf``."""
+    rule_small: _RuleText = "trimmed_mean"
     """Rule where there are fewer contributions than ``rule`` is defined for."""
     replicas: int = Field(default=0, ge=0, le=ELECTORS_MAX)
     """Reducers of each part; 0: min(f + 1, 3)."""

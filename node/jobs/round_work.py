@@ -11,12 +11,14 @@ from node.errors import Malformed
 from node.exchange.core import RoundContext, RoundCore
 from node.exchange.effects import Apply, Reduce, Screen
 from node.exchange.round import Result
+from node.exchange.rules import rule
 from node.jobs.geometry import Geometry
 from node.jobs.honest import HONEST
 from node.jobs.work import (
     Decoded,
     Row,
     apply_results,
+    mixture_of,
     reduce_parts,
     result_root,
     screen_parts,
@@ -121,6 +123,11 @@ class RoundWork:
 
         def work() -> tuple[tuple[float, ...], list[Result]]:
             weights = weights_of(self.g, effect.resolution, effect.rule, commitments)
+            mixture = (
+                mixture_of(self.g, effect.resolution, effect.rule, commitments)
+                if rule(effect.rule).kind == "mixed"
+                else None
+            )
             rows, used = self.behaviour.reduces(self._context.round, decoded, weights)
             found = reduce_parts(
                 self.g,
@@ -130,6 +137,7 @@ class RoundWork:
                 used,
                 rows,
                 effect.parts,
+                mixture,
             )
             return weights, found
 

@@ -14,9 +14,9 @@ from node.exchange.feedback import compensate, residual_after
 from node.exchange.gram import IntegerRow, assemble_gram, integer_gram, quantise_row
 from node.exchange.momentum import Momentum, advance
 from node.exchange.reduction import Resolution, pack_gram, unpack_gram
-from node.exchange.rules import combine_weighted, rule
+from node.exchange.rules import Mixture, combine_weighted, mean_weights, rule
 from node.jobs.geometry import Geometry
-from node.merkle import leaf
+from node.merkle import digest, leaf
 from node.ports import FloatVector
 from node.state.outer import OuterState, outer_step_parts
 from node.state.snapshot import state_root
@@ -194,14 +194,14 @@ def screen_parts(
     return tuple(screens), decoded
 
 
-def weights_of(
+def mixture_of(
     g: Geometry, resolution: Resolution, rule_name: str, commitments: Mapping[int, Commitment]
-) -> tuple[float, ...]:
-    """Weight of each contributor under a Gram rule; equal shares under a coordinate rule."""
+) -> Mixture | None:
+    """The combinations that a rule makes of the contributions; None: it needs none."""
     contributors = resolution.contributors
     chosen = rule(rule_name)
     if chosen.kind == "coordinates":
-        return (1.0 / len(contributors),) * len(contributors)
+        return None
     grams = [
         (
             unpack_gram(packed, len(contributors)),
@@ -209,7 +209,25 @@ def weights_of(
         )
         for part, packed in enumerate(resolution.grams)
     ]
-    return tuple(chosen.weights(assemble_gram(grams), g.f).tolist())
+    return chosen.mixture(assemble_gram(grams), g.f, chance_of(resolution, commitments))
+
+
+def chance_of(resolution: Resolution, commitments: Mapping[int, Commitment]) -> Digest:
+    """Chance that all share, for rules that draw: fixed by what was committed, not before."""
+    bound = (commitments[e] for e in resolution.contributors)
+    return digest("chance", b"".join(c.prev + c.parts[0].leaf for c in bound))
+
+
+def weights_of(
+    g: Geometry, resolution: Resolution, rule_name: str, commitments: Mapping[int, Commitment]
+) -> tuple[float, ...]:
+    """Weight of each contributor under a Gram rule; equal shares under a coordinate rule.
+
+    Where a rule orders coordinates of combinations, the share is that in the combinations.
+    """
+    mixture = mixture_of(g, resolution, rule_name, commitments)
+    m = len(resolution.contributors)
+    return (1.0 / m,) * m if mixture is None else tuple(mean_weights(mixture).tolist())
 
 
 def reduce_parts(
@@ -220,8 +238,12 @@ def reduce_parts(
     weights: Sequence[float],
     decoded: Mapping[tuple[int, int], FloatVector],
     parts: Sequence[int],
+    mixture: Mixture | None = None,
 ) -> list[tuple[int, Digest, bytes]]:
-    """Combine the contributors' rows of some parts: (part, root, encoded result) of each."""
+    """Combine the contributors' rows of some parts: (part, root, encoded result) of each.
+
+    ``mixture`` is that of ``mixture_of``, for rules of kind ``mixed``.
+    """
     chosen = rule(rule_name)
     results: list[tuple[int, Digest, bytes]] = []
     for part in parts:
@@ -229,7 +251,7 @@ def reduce_parts(
         if chosen.kind == "weights":
             combined = combine_weighted(rows, np.array(weights))
         else:
-            combined = chosen.combine(np.stack(rows), g.f)
+            combined = chosen.combine(rows, g.f, mixture)
         data = g.result_codec.encode(combined)
         results.append((part, result_root(g, round_, part, data), data))
     return results

@@ -3,6 +3,7 @@
 See ``convert`` for the rules.
 """
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -30,6 +31,7 @@ from node.wire.limits import (
     PARTS_MAX,
     REASON_BYTES_MAX,
     ROUND_MAX,
+    RULE_PATTERN,
     SEQ_MAX,
     STATE_CHUNKS_MAX,
     VIEW_MAX,
@@ -75,6 +77,13 @@ def reason(code: str) -> str:
     if not code.isascii():
         raise Malformed("a reason is ASCII")
     return code
+
+
+def rule_text(text: str) -> str:
+    """A rule as the manifest spells it, such as ``nnm | caf``."""
+    if not re.match(RULE_PATTERN, text):
+        raise Malformed("a rule is up to four lower-case names with ' | ' between them")
+    return text
 
 
 def rising(indices: Sequence[int], most: int, what: str) -> None:
@@ -218,7 +227,7 @@ def decode_decision(data: bytes) -> Decision:
         prev=digest(m.prev, "prev"),
         skip=m.skip,
         skip_reason=reason(m.skip_reason) if m.skip_reason else "",
-        rule=reason(m.rule) if m.rule else "",
+        rule=rule_text(m.rule) if m.rule else "",
         replicas=m.replicas,
         plan=tuple((p.elector, digest(p.commitment_id, "commitment id")) for p in m.plan),
         refused=tuple((r.elector, reason(r.reason)) for r in m.refused),

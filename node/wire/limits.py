@@ -9,6 +9,8 @@ SIGNED_BODY_BYTES_MAX = 8 * 1024 * 1024
 DECISION_BYTES_MAX = 64 * 1024
 COMMITMENT_BYTES_MAX = 16 * 1024
 REASON_BYTES_MAX = 32
+RULE_PATTERN = r"^[a-z][a-z0-9_]{0,31}( \| [a-z][a-z0-9_]{0,31}){0,3}\Z"
+"""The one spelling of a rule: up to four names, with `` | `` between them."""
 FETCH_IDS_MAX = 64
 CHAIN_CERTIFICATES_MAX = 64
 CHAIN_REPLY_BYTES_MAX = CHAIN_CERTIFICATES_MAX * (DECISION_BYTES_MAX + 8 * 1024)

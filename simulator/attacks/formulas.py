@@ -63,9 +63,11 @@ def aggregate(name: str, rows: Matrix, f: int) -> Vector:
     chosen = rule(name)
     if len(rows) < chosen.m_min(f):
         return np.asarray(rows.mean(axis=0))
+    gram = rows @ rows.T
     if chosen.kind == "weights":
-        return np.asarray(chosen.weights(rows @ rows.T, f) @ rows)
-    return chosen.combine(rows.astype(np.float32), f).astype(np.float64)
+        return np.asarray(chosen.weights(gram, f) @ rows)
+    mixture = None if chosen.kind == "coordinates" else chosen.mixture(gram, f)
+    return chosen.combine(list(rows.astype(np.float32)), f, mixture).astype(np.float64)
 
 
 def damage(crowd: Crowd, rule_name: str, lie: Vector) -> float:

@@ -34,17 +34,62 @@ def _half(f: int, m: int) -> float:
     return 1 + f / (m - 2 * f)
 
 
-KAPPA: Mapping[str, Callable[[int, int], float]] = {
-    "trimmed_mean": lambda f, m: 6 * f / (m - 2 * f) * _half(f, m),
-    "median": lambda f, m: 4 * _half(f, m) ** 2,
-    "geometric_median": lambda f, m: 4 * _half(f, m) ** 2,
+def _centre(f: int, m: int) -> float:
+    return 4 * _half(f, m) ** 2
+
+
+def _trimmed(f: int, m: int) -> float:
+    return 6 * f / (m - 2 * f) * _half(f, m)
+
+
+def _spectral(f: int, m: int) -> float:
+    return 4 * f / (m - f) * _half(f, m) ** 2
+
+
+Bound = Callable[[int, int], float]
+"""(f, m rows) -> kappa."""
+KAPPA: Mapping[str, Bound] = {
+    "trimmed_mean": _trimmed,
+    "median": _centre,
+    "geometric_median": _centre,
+    "krum": lambda f, m: 6 * _half(f, m),
     # Proven for Krum; the mean of m - f good rows is measured to stay far below.
     "multi_krum": lambda f, m: 6 * _half(f, m),
     # No kappa is published for a median radius; that of the median it starts from is used.
-    "centered_clip": lambda f, m: 4 * _half(f, m) ** 2,
+    "centered_clip": _centre,
+    # With respect to the largest eigenvalue, which is at most the trace.
+    "smea": _spectral,
+    "caf": _spectral,
+    # (f, 2f / (m - f))-resilient averaging, and a diameter^2 is at most 2 (m - f) variances.
+    "mda": lambda f, m: 8 * f * f / (m - f),
+    # Their docstrings show it.
+    "meamed": lambda f, m: 4 * f / (m - f) * (1 + _centre(f, m)),
+    "phocas": lambda f, m: 4 * f / (m - f) * (1 + _trimmed(f, m)),
     "mean": lambda f, m: 0.0,
 }
 """Rule -> kappa(f, m rows)."""
+MIXED_KAPPA: Mapping[str, Callable[[float, int, int], float]] = {
+    "nnm": lambda kappa, f, m: 8 * f / (m - f) * (kappa + 1),
+    "arc": lambda kappa, f, m: kappa + 2 * f / (m - 2 * f),
+}
+"""Step before a rule -> (kappa of the rest, f, m rows) -> kappa."""
+
+
+def kappa_of(rule: str) -> Bound | None:
+    """Kappa of a rule or chain; None where none is known."""
+    *before, last = rule.split(" | ")
+    if last not in KAPPA or any(step not in MIXED_KAPPA for step in before):
+        return None
+
+    def kappa(f: int, m: int) -> float:
+        value = KAPPA[last](f, m)
+        for step in reversed(before):
+            value = MIXED_KAPPA[step](value, f, m)
+        return value
+
+    return kappa
+
+
 INSIDE = ("trimmed_mean", "median")
 """Rules that never leave the honest range of a coordinate."""
 CODEC_ERROR: Mapping[str, float] = {"fp32": 1e-6, "fp16": 2.0**-10, "int8": 1 / 250}
@@ -108,7 +153,7 @@ class Aggregate(Check):
     def _no_promise(self, decision: Decision, applied: Applied, honest: int) -> str:
         """Why the aggregate may be anything; empty: it is bounded."""
         m, f, r = len(decision.plan), applied.g.f, applied.g.rules.replicas
-        if decision.rule not in KAPPA:
+        if kappa_of(decision.rule) is None:
             return f"no bound of the rule {decision.rule} is known"
         if m - honest > f:
             return f"{m - honest} contributors lie, f = {f}"
@@ -131,7 +176,8 @@ class Aggregate(Check):
         self, at_s: float, decision: Decision, applied: Applied, rows: "Vector", found: "Vector"
     ) -> None:
         m, f = len(decision.plan), applied.g.f
-        lying, kappa = m - len(rows), KAPPA[decision.rule]
+        lying, kappa = m - len(rows), kappa_of(decision.rule)
+        assert kappa is not None  # _no_promise looked
         codec = applied.g.result_codec
         room = _codec_room(found, applied, CODEC_ERROR.get(codec.name, 0.01), codec.align)
         room += 1e-5 * np.abs(rows).max(axis=0)

@@ -10,8 +10,7 @@ from node.errors import Malformed
 from node.exchange.codecs import CODECS
 from node.exchange.gram import assemble_gram
 from node.exchange.reduction import Resolution, resolve, unpack_gram
-from node.exchange.rules import RULES, combine_weighted
-from node.exchange.rules.base import WeightRule
+from node.exchange.rules import RULES
 from node.merkle import root
 from node.state.outer import OuterState
 from node.state.snapshot import (
@@ -95,9 +94,9 @@ def test_every_rule_gives_usable_weights_for_any_gram_matrix(fuzz: Any) -> None:
         rows = [np.full(4, 3e38, np.float32) for _ in range(n)]
         for rule in RULES.values():
             for f in range(3):
-                if isinstance(rule, WeightRule) and n >= rule.m_min(f):
-                    weights = rule.weights(whole, f)
-                    assert np.isfinite(combine_weighted(rows, weights)).all()
+                if rule.kind != "coordinates" and n >= rule.m_min(f):
+                    mixture = rule.mixture(whole, f, noise)
+                    assert np.isfinite(rule.combine(rows, f, mixture)).all()
 
     fuzz.run(0.03, case)
 

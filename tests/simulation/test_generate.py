@@ -5,10 +5,9 @@ from collections import Counter
 
 import pytest
 
-from node.exchange.rules import RULES
 from simulator.attacks import ATTACKS
 from simulator.drawing.fault_draws import KINDS
-from simulator.drawing.generate import ATTACK_CARDS, SCALES, draw, to_toml
+from simulator.drawing.generate import ATTACK_CARDS, RULES_DRAWN, SCALES, draw, to_toml
 from simulator.scenario import Scenario, load_scenario
 from simulator.shrink import is_fair
 
@@ -52,7 +51,7 @@ def test_everything_is_drawn_sooner_or_later() -> None:
     faults = Counter(fault.kind for s in DRAWN for fault in s.faults)
     assert faults.keys() == set(KINDS) - {"ambush", "away", "exact"}
     assert {f.nodes for s in DRAWN for f in s.faults if f.at_once} == {"leader", "all"}
-    assert {s.job["exchange"]["rule"] for s in DRAWN} == set(RULES)
+    assert {s.job["exchange"]["rule"] for s in DRAWN} == set(RULES_DRAWN)
     assert {s.job["workload_name"] for s in DRAWN} == {"quadratic", "logistic", "inr"}
     assert {s.framed for s in DRAWN} == {s.memo for s in DRAWN} == {False, True}
     assert {s.signer for s in DRAWN} == {"keyed", "ed25519"}

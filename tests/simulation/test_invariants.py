@@ -5,8 +5,7 @@ import pytest
 
 from node.exchange.codecs import codec
 from node.exchange.core import RoundRules
-from node.exchange.rules import combine_weighted, rule
-from node.exchange.rules.coordinates import median, trimmed_mean
+from node.exchange.rules import rule
 from node.jobs.courier import ROUND_METHOD
 from node.jobs.geometry import Geometry
 from node.state.outer import OuterState, outer_step
@@ -18,7 +17,7 @@ from simulator.host.signer import KeyedSigner
 from simulator.invariants import Invariants
 from simulator.invariants.agreement import holds
 from simulator.invariants.base import Facts, Heard, Violation
-from simulator.invariants.robustness import KAPPA
+from simulator.invariants.robustness import KAPPA, kappa_of
 from simulator.invariants.state import root_of, step
 from simulator.run import run_scenario
 from simulator.scenario import AttackSection, ExpectSection, FaultSection, LinkSection, Scenario
@@ -119,16 +118,18 @@ def test_root_and_step_agree_with_the_node(momentum: float, nesterov: bool) -> N
     assert root_of(other, _geometry(d)) != root_of(state, _geometry(d))
 
 
-@pytest.mark.parametrize("name", [name for name in sorted(KAPPA) if name != "mean"])
+@pytest.mark.parametrize("name", [*sorted(KAPPA.keys() - {"mean"}), "nnm | caf", "nnm | median"])
 @pytest.mark.parametrize("f", [1, 2, 4])
 def test_rules_stay_within_their_kappa_on_hard_rows(name: str, f: int) -> None:
     """Liars far away, at the edge of the honest rows, and hidden among them."""
     m, d = 3 * f + 1, 40
-    if m < rule(name).m_min(f):
+    each, kappa = rule(name), kappa_of(name)
+    assert kappa is not None
+    if m < each.m_min(f):
         pytest.skip("not defined for so few rows")
     draws = np.random.default_rng(f)
     worst = 0.0
-    for trial in range(150):
+    for trial in range(30 if name == "smea" else 150):
         honest = draws.standard_normal((m - f, d)) * draws.exponential(1.0, (m - f, 1))
         mean, deviation = honest.mean(axis=0), honest.std(axis=0)
         direction = draws.standard_normal(d)
@@ -139,14 +140,9 @@ def test_rules_stay_within_their_kappa_on_hard_rows(name: str, f: int) -> None:
             -mean * 10.0 ** draws.uniform(-1, 2),
         )
         rows = np.vstack([honest, np.tile(lies[trial % 4], (f, 1))]).astype(np.float32)
-        if name == "median":
-            found = median(rows, f)
-        elif name == "trimmed_mean":
-            found = trimmed_mean(rows, f)
-        else:
-            wide = rows.astype(np.float64)
-            weights = rule(name).weights(wide @ wide.T, f)  # type: ignore[union-attr]
-            found = combine_weighted(list(rows), weights)
+        wide = rows.astype(np.float64)
+        mixture = None if each.kind == "coordinates" else each.mixture(wide @ wide.T, f)
+        found = each.combine(list(rows), f, mixture)
         spread = ((honest - mean) ** 2).sum(axis=1).mean()
         worst = max(worst, float(((found - mean) ** 2).sum() / spread))
-    assert 0.01 < worst <= KAPPA[name](f, m)
+    assert 0.01 < worst <= kappa(f, m)

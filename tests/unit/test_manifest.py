@@ -55,6 +55,21 @@ def test_overrides_reach_every_table() -> None:
     assert manifest.workload["new"] == {"deep": [1]}
 
 
+def test_a_chain_of_rules_has_one_spelling() -> None:
+    spelled = parse_manifest(TEXT, {"exchange.rule": "' nnm|caf '"})
+    assert spelled.exchange.rule == "nnm | caf"
+    raw = canonical_bytes(spelled)
+    assert manifest_from_canonical(raw) == spelled
+    with pytest.raises(Malformed, match="canonical form"):
+        manifest_from_canonical(raw.replace(b"nnm | caf", b"nnm|caf"))
+
+
+@pytest.mark.parametrize("text", ["", "nnm |", "| caf", "NNM | caf", "a|b|c|d|e", "a b", "x" * 33])
+def test_what_is_no_rule_is_refused_with_what_to_write(text: str) -> None:
+    with pytest.raises(ConfigError, match="write a name such as caf"):
+        parse_manifest(TEXT, {"exchange.rule": json.dumps(text)})
+
+
 def test_canonical_bytes_are_sorted_compact_ascii_and_say_every_default() -> None:
     raw = canonical_bytes(BASE)
     tables = json.loads(raw)

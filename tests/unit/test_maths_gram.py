@@ -13,10 +13,12 @@ from node.exchange.gram import (
     CHUNK,
     EXPONENT_MAX,
     EXPONENT_MIN,
+    PART,
     QUANTISED_MAX,
     IntegerRow,
     assemble_gram,
     gram_fault,
+    gram_of,
     integer_gram,
     quantise_row,
 )
@@ -67,6 +69,25 @@ def test_rows_of_different_lengths_are_refused() -> None:
     rows = [IntegerRow(np.zeros(k, np.int16), 0) for k in (3, 4)]
     with pytest.raises(ValueError, match="one length"):
         integer_gram(rows)
+
+
+@pytest.mark.parametrize(("n", "d"), [(1, 1), (5, 7), (9, PART - 1), (9, PART + 4097), (33, 9000)])
+def test_the_gram_of_whole_vectors_is_that_of_their_parts(n: int, d: int) -> None:
+    rng = np.random.default_rng(d)
+    x = (rng.standard_normal((n, d)) * 10.0 ** rng.uniform(-44, 37, (n, 1))).astype(np.float32)
+    x[n // 2] = 0
+    parts = []
+    for start in range(0, d, PART):
+        rows = [quantise_row(row[start : start + PART]) for row in x]
+        parts.append((integer_gram(rows), [row.exponent for row in rows]))
+    assert gram_of(list(x)).tobytes() == assemble_gram(parts).tobytes()
+
+
+def test_whole_vectors_must_be_finite_and_of_one_length() -> None:
+    one = np.ones(5, np.float32)
+    for bad in ([], [one, one[:4]], [one, one * np.float32(np.nan)], [one * np.float32(np.inf)]):
+        with pytest.raises(ValueError, match=r"one length|not finite"):
+            gram_of(bad)
 
 
 def test_the_assembled_gram_is_that_of_the_whole_updates() -> None:

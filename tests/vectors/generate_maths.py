@@ -13,7 +13,7 @@ import numpy.typing as npt
 from node.exchange.canonical import golden_digest
 from node.exchange.codecs import CODECS
 from node.exchange.gram import assemble_gram, integer_gram, quantise_row
-from node.exchange.rules import RULES, combine_weighted
+from node.exchange.rules import RULES, rule
 from node.merkle import digest, leaf, proof, root
 from node.state.outer import OuterState, outer_step
 from node.state.snapshot import chunk_hashes, state_root
@@ -39,6 +39,8 @@ ROWS = [
     [1e30, 0.0, 0.0, -1e30],
 ]
 LIARS = 2
+SEED = bytes(range(32))
+CHAINS = ("nnm | caf", "norm_cap | nnm | trimmed_mean", "arc | bucketing | geometric_median")
 
 
 def build() -> dict[str, object]:
@@ -58,7 +60,7 @@ def build() -> dict[str, object]:
             "integer_gram": screen.tolist(),
             "gram": [[float(cell).hex() for cell in line] for line in gram],
         },
-        "rules": [_rule(name, rows, gram) for name in sorted(RULES)],
+        "rules": [_rule(name, rows, gram) for name in (*sorted(RULES), *CHAINS)],
         "merkle": _merkle(),
         "outer": [_outer(rows, nesterov) for nesterov in (False, True)],
         "golden": golden_digest(),
@@ -80,15 +82,16 @@ def _codec(name: str, label: str) -> dict[str, object]:
 
 
 def _rule(name: str, rows: Floats, gram: npt.NDArray[np.float64]) -> dict[str, object]:
-    each = RULES[name]
+    each = rule(name)
+    f = LIARS if each.m_min(LIARS) <= len(rows) else 1
     if each.kind == "coordinates":
-        return {"rule": name, "f": LIARS, "aggregate": _hex(each.combine(rows, LIARS))}
-    weights = each.weights(gram, LIARS)
+        return {"rule": name, "f": f, "aggregate": _hex(each.combine(list(rows), f))}
+    mixture = each.mixture(gram, f, SEED)
     return {
         "rule": name,
-        "f": LIARS,
-        "weights": [float(w).hex() for w in weights],
-        "aggregate": _hex(combine_weighted(list(rows), weights)),
+        "f": f,
+        "mixture": [[float(w).hex() for w in line] for line in mixture],
+        "aggregate": _hex(each.combine(list(rows), f, mixture)),
     }
 
 

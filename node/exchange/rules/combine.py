@@ -30,20 +30,39 @@ def combine_weighted(rows: Sequence[FloatVector], weights: npt.NDArray[np.float6
         raise ValueError("rows of one length, and a weight for each, are needed")
     if not (np.abs(weights) <= 1.0).all():
         raise ValueError("a weight is not within [-1, 1]")
-    terms = [
-        (row, w) for row, w in zip(rows, weights.astype(np.float32), strict=True)
-        if abs(w) >= SMALLEST
-    ]  # fmt: skip
     total = np.empty(len(rows[0]), np.float32)
-    scratch = np.empty(min(CHUNK, len(total)), np.float32)
+    narrow = weights.astype(np.float32)
     with np.errstate(all="ignore"):
         for start in range(0, len(total), CHUNK):
-            acc = total[start : start + CHUNK]
-            product = scratch[: len(acc)]
-            acc.fill(0)
-            for row, weight in terms:
-                np.multiply(row[start : start + CHUNK], weight, out=product)
-                np.add(acc, product, out=acc)
-            np.minimum(acc, LARGEST, out=acc)
-            np.maximum(acc, -LARGEST, out=acc)
+            at = slice(start, min(start + CHUNK, len(total)))
+            combine_into(rows, narrow, at, total[at])
     return total
+
+
+def combine_into(
+    rows: Sequence[FloatVector],
+    weights: npt.NDArray[np.float32],
+    at: slice,
+    out: FloatVector,
+) -> None:
+    """``sum weights[i] * rows[i][at]`` into ``out``. Equal weights are applied to the sum."""
+    used = [k for k, w in enumerate(np.abs(weights).tolist()) if w >= SMALLEST]
+    same = len({float(weights[k]) for k in used}) == 1
+    scratch = None if same else np.empty_like(out)
+    out.fill(0)
+    for k in used:
+        term = rows[k][at]
+        if scratch is not None:
+            term = np.multiply(term, weights[k], out=scratch)
+        np.add(out, term, out=out)
+    if same:
+        # A sum of 64 rows that overflows is clamped first: inf times a weight would stay inf.
+        clamp(out)
+        np.multiply(out, weights[used[0]], out=out)
+    clamp(out)
+
+
+def clamp(x: FloatVector) -> None:
+    """Into the finite range, in place."""
+    np.minimum(x, LARGEST, out=x)
+    np.maximum(x, -LARGEST, out=x)

@@ -1,116 +1,189 @@
-"""Rules that sort each coordinate, by a sorting network of minima and maxima over whole rows.
+"""Rules that order each coordinate, in canonical float32 (docs/protocol.md).
 
-A network sorts all columns of a chunk at once and leaves out what its outputs do not need.
 Minimum and maximum of zeros of both signs depend on the CPU; sums that start from +0 do not.
+Kappa is as in ``geometry``, with a = f / (m - 2f).
 
 Shapes: M rows, D coordinates.
 """
 
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from node.exchange.buffers import scratch
+from node.exchange.rules.base import Mixture
+from node.exchange.rules.combine import SMALLEST, clamp, combine_into
+from node.exchange.rules.network import CHUNK, sorted_chunks
 from node.ports import FloatVector
 
-CHUNK = 8 * 1024
-"""Columns sorted at once."""
-LARGEST = np.finfo(np.float32).max
-
-Rows = npt.NDArray[np.float32]
+Vectors = Sequence[FloatVector]
+_HALF = np.float32(0.5)
 
 
-def trimmed_mean(rows: Rows, f: int) -> FloatVector:
+def trimmed_mean(rows: Vectors, f: int) -> FloatVector:
     """Average each coordinate after dropping its ``f`` lowest and ``f`` highest values.
 
     Every value kept lies within the honest range, so no liar moves a coordinate out of it.
 
+    Breakdown point 1/2, m_min 2f + 1, kappa = 6 a (1 + a).
+
     Source: Yin et al. 2018, arXiv:1803.01498, Definition 2, with beta = f / m.
     """
-    m, d = rows.shape
-    total = np.empty(d, np.float32)
+    m = len(rows)
+    total = np.empty(len(rows[0]), np.float32)
     kept = np.float32(m - 2 * f)
-    for start, ordered in _sorted_chunks(rows, f, m - f):
-        acc = total[start : start + CHUNK]
-        acc.fill(0)
-        for row in ordered:
-            np.add(acc, row, out=acc)
+    for at, ordered in sorted_chunks(rows, f, m - f):
+        acc = total[at]
+        _add_up(ordered, acc)
         np.divide(acc, kept, out=acc)
-        np.minimum(acc, LARGEST, out=acc)
-        np.maximum(acc, -LARGEST, out=acc)
+        clamp(acc)
     return total
 
 
-def median(rows: Rows, f: int) -> FloatVector:
+def median(rows: Vectors, f: int) -> FloatVector:
     """The middle value of each coordinate, or the mean of the two middle ones.
+
+    Breakdown point 1/2, m_min 2f + 1, kappa = 4 (1 + a)^2.
 
     Source: Yin et al. 2018, arXiv:1803.01498, Definition 1.
     """
     del f
-    m, d = rows.shape
-    middle = np.empty(d, np.float32)
-    low = (m - 1) // 2
-    for start, ordered in _sorted_chunks(rows, low, m // 2 + 1):
-        out = middle[start : start + CHUNK]
-        out.fill(0)
-        for row in ordered:
-            # Halved first, the sum of two values cannot overflow.
-            part = np.multiply(row, np.float32(0.5), out=row) if len(ordered) == 2 else row
-            np.add(out, part, out=out)
+    m = len(rows)
+    middle = np.empty(len(rows[0]), np.float32)
+    for at, ordered in sorted_chunks(rows, (m - 1) // 2, m // 2 + 1):
+        _middle(ordered, middle[at])
     return middle
 
 
-def _sorted_chunks(rows: Rows, first: int, stop: int) -> Iterator[tuple[int, list[FloatVector]]]:
-    """For each chunk of columns its start and, ascending, the sorted rows ``first`` to ``stop``.
+def meamed(rows: Vectors, f: int) -> FloatVector:
+    """The mean of the m - f values nearest to the median of each coordinate.
 
-    The rows yielded are scratch buffers: the next chunk overwrites them.
+    Breakdown point 1/2, m_min 2f + 1, kappa = 4 f / (m - f) (1 + kappa of the median). For a value
+    of a liar that is kept is no farther from the centre c than some honest value that is not, so
+    that |F - mean_S| <= 2 / (m - f) times the sum of f honest distances to c.
+
+    Source: Xie, Koyejo, Gupta 2018, arXiv:1802.10116, Definition 7 (mean around median).
     """
-    m, d = rows.shape
-    steps = comparators(m, first, stop)
-    scratch = np.empty((m + 1, min(CHUNK, d)), np.float32)
-    for start in range(0, d, CHUNK):
-        width = min(CHUNK, d - start)
-        wires = list(scratch[:m, :width])
-        spare = scratch[m, :width]
-        np.copyto(scratch[:m, :width], rows[:, start : start + width])
-        for i, j, low, high in steps:
-            if low and high:
-                np.minimum(wires[i], wires[j], out=spare)
-                np.maximum(wires[i], wires[j], out=wires[j])
-                wires[i], spare = spare, wires[i]
-            elif low:
-                np.minimum(wires[i], wires[j], out=wires[i])
-            else:
-                np.maximum(wires[i], wires[j], out=wires[j])
-        yield start, wires[first:stop]
+    return _around(rows, len(rows) - f, None)
 
 
-@lru_cache(maxsize=256)
-def comparators(m: int, first: int, stop: int) -> tuple[tuple[int, int, bool, bool], ...]:
-    """A network that puts the sorted values ``first`` to ``stop`` of ``m`` wires in their places.
+def phocas(rows: Vectors, f: int) -> FloatVector:
+    """The mean of the m - f values nearest to the trimmed mean of each coordinate.
 
-    Returns:
-        Comparators (i, j, minimum is needed at i, maximum is needed at j), i < j, in order.
+    Breakdown point 1/2, m_min 2f + 1, kappa = 4 f / (m - f) (1 + kappa of the trimmed mean), as
+    for ``meamed``.
 
-    Source: Batcher 1968, odd-even merge sort, in the iterative form of Knuth 5.2.2, Algorithm M.
+    Source: Xie, Koyejo, Gupta 2018, arXiv:1805.09682, Definition 8.
     """
-    pairs: list[tuple[int, int]] = []
-    top = 1 << max(m - 1, 0).bit_length() >> 1
-    p = top
-    while p > 0:
-        q, r, d = top, 0, p
-        while True:
-            pairs += [(i, i + d) for i in range(m - d) if i & p == r]
-            if q == p:
-                break
-            d, q, r = q - p, q >> 1, p
-        p >>= 1
-    needed = set(range(first, stop))
-    steps: list[tuple[int, int, bool, bool]] = []
-    for i, j in reversed(pairs):
-        low, high = i in needed, j in needed
-        if low or high:
-            steps.append((i, j, low, high))
-            needed |= {i, j}
-    return tuple(reversed(steps))
+    return _around(rows, len(rows) - f, f)
+
+
+def near_median(rows: Vectors, f: int) -> FloatVector:
+    """The mean of the m - 2f values nearest to the median: Bulyan's second half.
+
+    After ``krum_pick`` it is Bulyan, m_min 4f + 3 of the rows before; breakdown point 1/4.
+
+    Source: El Mhamdi, Guerraoui, Rouault 2018, arXiv:1802.07927, section 4.
+    """
+    return _around(rows, len(rows) - 2 * f, None)
+
+
+def sign_vote(rows: Vectors, f: int) -> FloatVector:
+    """+1, -1 or, where there is no majority, 0: choose ``outer.lr`` for a step of that size.
+
+    Breakdown point 1/2, m_min 2f + 1. It need not converge even without liars, and there is no
+    kappa: the outcome does not scale with the rows.
+
+    Source: Bernstein et al. 2019, arXiv:1810.05291, Algorithm 1 (majority vote).
+    """
+    del f
+    votes = np.zeros(len(rows[0]), np.float32)
+    line = scratch((min(CHUNK, len(votes)),), np.float32)
+    for start in range(0, len(votes), CHUNK):
+        acc = votes[start : start + CHUNK]
+        sign = line[: len(acc)]
+        for row in rows:
+            np.sign(row[start : start + CHUNK], out=sign)
+            np.add(acc, sign, out=acc)
+        np.sign(acc, out=acc)
+    return votes
+
+
+def combine_mixed(
+    rows: Vectors, mixture: Mixture, combine: Callable[[Vectors, int], FloatVector], f: int
+) -> FloatVector:
+    """A coordinate rule on combinations of the rows, made chunk by chunk.
+
+    Combinations with equal weights are made once.
+    """
+    if mixture.shape[1:] != (len(rows),):
+        raise ValueError("a combination needs a weight for each row")
+    weights = mixture.astype(np.float32)
+    weights[weights < SMALLEST] = 0.0
+    distinct, which = np.unique(weights, axis=0, return_inverse=True)
+    out = np.empty(len(rows[0]), np.float32)
+    mixed = scratch((len(distinct), min(CHUNK, len(out))), np.float32)
+    for start in range(0, len(out), CHUNK):
+        at = slice(start, min(start + CHUNK, len(out)))
+        made = list(mixed[:, : at.stop - start])
+        for line, target in zip(distinct, made, strict=True):
+            combine_into(rows, line, at, target)
+        out[at] = combine([made[k] for k in which.tolist()], f)
+    return out
+
+
+def _add_up(rows: Vectors, acc: FloatVector) -> None:
+    acc.fill(0)
+    for row in rows:
+        np.add(acc, row, out=acc)
+
+
+def _middle(ordered: Vectors, out: FloatVector) -> None:
+    """The mean of one or two rows."""
+    out.fill(0)
+    for row in ordered:
+        # Halved first, the sum of two values cannot overflow.
+        if len(ordered) == 2:
+            np.add(out, row * _HALF, out=out)
+        else:
+            np.add(out, row, out=out)
+
+
+def _around(rows: Vectors, keep: int, trim: int | None) -> FloatVector:
+    """The mean of the ``keep`` values nearest to a centre; ties go to the lower value.
+
+    In sorted order they are neighbours, so of the values at i, i + keep, i + 2 keep, ... exactly
+    one is among them: the nearest.
+
+    Args:
+        rows: M vectors of shape [D].
+        keep: From 1 to M.
+        trim: The centre is the mean without so many values at each end; None: the median.
+    """
+    m = len(rows)
+    total = np.empty(len(rows[0]), np.float32)
+    width = min(CHUNK, len(total))
+    buffers = scratch((3, width), np.float32)
+    farther = np.empty(width, np.bool_)
+    for at, ordered in sorted_chunks(rows, 0, m):
+        size = at.stop - at.start
+        centre, gap, other = buffers[:, :size]
+        if trim is None:
+            _middle(ordered[(m - 1) // 2 : m // 2 + 1], centre)
+        else:
+            _add_up(ordered[trim : m - trim], centre)
+            np.divide(centre, np.float32(m - 2 * trim), out=centre)
+            clamp(centre)
+        acc = total[at]
+        acc.fill(0)
+        for i in range(keep):
+            chosen = ordered[i]
+            for k in range(i + keep, m, keep):
+                np.abs(np.subtract(chosen, centre, out=gap), out=gap)
+                np.abs(np.subtract(ordered[k], centre, out=other), out=other)
+                np.less(other, gap, out=farther[:size])
+                np.copyto(chosen, ordered[k], where=farther[:size])
+            np.add(acc, chosen, out=acc)
+        np.divide(acc, np.float32(keep), out=acc)
+        clamp(acc)
+    return total

@@ -1,0 +1,1 @@
+"""``artel bench``: what is measured with nothing but this machine. Builds on all other packages."""
