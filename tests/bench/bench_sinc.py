@@ -16,7 +16,7 @@ from torch import Tensor
 from workloads.inr import activations
 from workloads.inr.config import InrConfig
 from workloads.inr.network import compute_shapes, initial
-from workloads.inr.replica import Replica
+from workloads.replica import Replica
 
 OMEGA = 30.0
 

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from workloads.api import WorkloadError
 from workloads.inr import InrWorkload
 from workloads.inr.config import InrConfig
-from workloads.inr.workload import resolve_device
+from workloads.replica import resolve_device
 
 SMALL = {"image": "astronaut", "size": 8, "hidden_layers": 1, "hidden_width": 4}
 

@@ -1,6 +1,5 @@
 """An image job: local steps, metrics and pictures."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from torch import Tensor
 from workloads.api import Clock, FloatVector, TrainResult, WorkloadError, step_rng
 from workloads.inr import image, network, pictures
 from workloads.inr.config import InrConfig
-from workloads.inr.replica import Replica, split
+from workloads.replica import Replica, resolve_device, split
+from workloads.steps import check_params, cosine, local_steps
 
 PIXELS_PER_PASS = 1 << 16
 """Pixels that an evaluation computes at a time, to bound its memory."""
@@ -68,34 +68,23 @@ class InrWorkload:
     ) -> TrainResult:
         """Local Adam steps; see ``workloads.api.Workload.train``.
 
-        A replica that leaves the finite numbers gives an update of zero and starts the next round
-        with a fresh Adam: one bad round must not spoil those after it.
-
         Raises:
             WorkloadError: ``params`` has another shape, or a number is out of range.
         """
-        self._check(params)
-        if not 1 <= round_ <= rounds or steps < 1:
-            raise WorkloadError(f"round {round_} of {rounds} with {steps} steps cannot be trained")
-        start_s = clock()
-        if not continued:
-            self._replica.write(params)
-        steps_min = -(-steps // 4)
-        losses: list[float] = []
-        for step in range(steps):
-            position = ((round_ - 1) * steps + step) / (rounds * steps)
-            loss = self._step_loss(data_seed, step)
-            self._replica.step(loss, self._learning_rate(position))
-            losses.append(float(loss.detach()))
-            if clock() - start_s >= deadline_s and len(losses) >= steps_min:
-                break
-        scale = np.float32(steps / len(losses))
-        with np.errstate(over="ignore", invalid="ignore"):
-            update = (params - self._replica.read()) * scale
-        if not np.isfinite(update).all():
-            self._replica.reset()
-            return TrainResult(np.zeros_like(params), len(losses), math.nan)
-        return TrainResult(update, len(losses), math.fsum(losses) / len(losses))
+        check_params(params, self._shapes)
+        config = self._config
+        return local_steps(
+            self._replica,
+            params,
+            loss_of=lambda step: self._step_loss(data_seed, step),
+            learning_rate=lambda position: cosine(config.lr, config.lr_end_ratio, position),
+            round_=round_,
+            rounds=rounds,
+            steps=steps,
+            deadline_s=deadline_s,
+            continued=continued,
+            clock=clock,
+        )
 
     def evaluate(self, params: FloatVector) -> dict[str, float]:
         """``loss``: mean squared error; ``psnr_db``: of the colours that a screen can show.
@@ -113,14 +102,6 @@ class InrWorkload:
         """``original.png``, ``reconstruction.png``, ``side_by_side.png`` in ``folder``."""
         return pictures.write(self._picture, self._reconstruct(params), folder)
 
-    def _check(self, params: FloatVector) -> None:
-        count = sum(math.prod(shape) for _, shape in self._shapes)
-        if params.shape != (count,) or params.dtype != np.float32:
-            raise WorkloadError(
-                f"parameters are {params.dtype}{list(params.shape)}, this job needs "
-                f"float32[{count}]: they belong to another job"
-            )
-
     def _step_loss(self, data_seed: bytes, step: int) -> Tensor:
         """Loss on the pixels of a step, drawn evenly from the whole picture."""
         rng = step_rng(data_seed, step)
@@ -130,14 +111,9 @@ class InrWorkload:
         colours = self._network.forward(self._replica.tensors, features)
         return torch.nn.functional.mse_loss(colours, self._colours[pixels])
 
-    def _learning_rate(self, position: float) -> float:
-        """Cosine from ``lr`` at position 0 to ``lr * lr_end_ratio`` at position 1."""
-        end = self._config.lr_end_ratio
-        return self._config.lr * (end + (1 - end) * 0.5 * (1 + math.cos(math.pi * position)))
-
     def _reconstruct(self, params: FloatVector) -> image.Picture:
         """The network's picture, not clipped. Shape [h, w, 3]."""
-        self._check(params)
+        check_params(params, self._shapes)
         tensors = split(torch.from_numpy(np.array(params)).to(self._device), self._shapes)
         with torch.no_grad():
             passes = [
@@ -151,21 +127,3 @@ class InrWorkload:
 def _mean_squared(fitted: image.Picture, target: image.Picture) -> float:
     difference = fitted.astype(np.float64) - target
     return float(np.mean(difference * difference))
-
-
-def resolve_device(name: str) -> torch.device:
-    """The torch device that ``name`` means here; "auto" is CUDA where there is one.
-
-    Raises:
-        WorkloadError: No such device on this machine.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, index = name.partition(":")
-    if name == "cpu":
-        return torch.device("cpu")
-    if kind != "cuda" or (index and not index.isdecimal()):
-        raise WorkloadError(f'no device {name!r}: use "auto", "cpu", "cuda" or "cuda:N"')
-    if not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count():
-        raise WorkloadError(f'no device {name!r} on this machine: use "cpu" or "auto"')
-    return torch.device(name)

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workloads.api import FloatVector
-from workloads.inr.network import Shapes
+from workloads.api import FloatVector, WorkloadError
+
+Shapes = Sequence[tuple[str, tuple[int, ...]]]
 
 
 def split(flat: Tensor, shapes: Shapes) -> tuple[Tensor, ...]:
@@ -56,3 +57,21 @@ class Replica:
         loss.backward()  # type: ignore[no-untyped-call]
         self._adam.param_groups[0]["lr"] = lr
         self._adam.step()
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device that ``name`` means here; "auto" is CUDA where there is one.
+
+    Raises:
+        WorkloadError: No such device on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if name == "cpu":
+        return torch.device("cpu")
+    if kind != "cuda" or (index and not index.isdecimal()):
+        raise WorkloadError(f'no device {name!r}: use "auto", "cpu", "cuda" or "cuda:N"')
+    if not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count():
+        raise WorkloadError(f'no device {name!r} on this machine: use "cpu" or "auto"')
+    return torch.device(name)
