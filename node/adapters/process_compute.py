@@ -94,6 +94,7 @@ class ProcessWorker:
         self._lifeline = Lifeline(self._commands)
         self._shapes: Shapes = []
         self._memory: MemoryForm | None = None
+        self._replayable = False
         self._class = b""
         self._inbox: FloatVector = np.empty(0, np.float32)
         self._outbox: FloatVector = np.empty(0, np.float32)
@@ -110,6 +111,7 @@ class ProcessWorker:
             hello = await worker._commands.start(start)
             worker._shapes = [(name, tuple(shape)) for name, shape in hello["shapes"]]
             worker._memory = MemoryForm(**hello["memory"]) if hello["memory"] else None
+            worker._replayable = hello["replayable"]
             worker._class = bytes.fromhex(hello["class"])
             for fd in memories:
                 size_memory(fd, count_params(worker._shapes))
@@ -145,6 +147,11 @@ class ProcessWorker:
     def memory(self) -> MemoryForm | None:
         """Form of the shared entries."""
         return self._memory
+
+    @property
+    def replayable(self) -> bool:
+        """Whether the workload can replay rounds."""
+        return self._replayable
 
     @property
     def compute_class(self) -> bytes:

@@ -45,11 +45,11 @@ def run_worker(commands: socket.socket, fd_in: int, fd_out: int) -> None:
         workload = _load(start)
         shapes = [[name, list(shape)] for name, shape in workload.shapes]
         form = workload.memory if isinstance(workload, api.Remembers) else None
-        shown = compute_class(start["threads"]) if isinstance(workload, api.Replayable) else b""
         hello = {
             "shapes": shapes,
             "memory": asdict(form) if form else None,
-            "class": shown.hex(),
+            "replayable": isinstance(workload, api.Replayable),
+            "class": compute_class(start["threads"]).hex(),
         }
         commands.sendall(encode_frame(hello))
     except Exception as error:

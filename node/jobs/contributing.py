@@ -1,15 +1,16 @@
 """One node's contribution to a round: train, encode, hand it to the round; then evaluate."""
 
+import asyncio
 from dataclasses import dataclass
 
+from node.jobs.auditing import Auditing, data_seed
 from node.jobs.deps import RunnerDeps
 from node.jobs.manifest import JobManifest
 from node.jobs.progress import Progress
 from node.jobs.remembering import Remembering
 from node.jobs.replica import Replica
 from node.jobs.round_flow import RoundFlow
-from node.jobs.work import encode_update
-from node.merkle import digest
+from node.jobs.work import Replayable, encode_update
 from node.ports import TrainRequest, Worker
 
 PARTS_KEPT_BYTES_MAX = 4 << 20
@@ -29,6 +30,40 @@ class Contributor:
     replica: Replica
     remembering: Remembering | None
     """The job's shared memory, if it has one."""
+    auditing: Auditing
+    _undo: int | None = None
+    """Round whose steps the worker's local state must forget: they were not used."""
+    _anew: bool = False
+    """The worker's local state must start anew."""
+
+    def settle(self, used: bool, round_: int, *, skip: bool, after_skip: bool) -> None:
+        """Let the worker's local state follow what became of our contribution to a round.
+
+        It is settled before the next steps: the worker may still be at those of this round.
+
+        Args:
+            used: it was in the plan.
+            round_: which round.
+            skip: the round was a SKIP: the replica goes on.
+            after_skip: the round before it was one: nobody can audit what would be carried on.
+        """
+        if not self.auditing.is_on or skip:
+            return
+        if after_skip:
+            self._anew = True
+        elif not used and self._undo is None:
+            self._undo = round_
+
+    def was_reset(self) -> None:
+        """The worker's local state is new."""
+        self._undo, self._anew = None, False
+
+    async def _settled(self) -> None:
+        if self._anew:
+            await self.worker.reset()
+        elif self._undo is not None:
+            await self.worker.revert(self._undo)
+        self.was_reset()
 
     async def contribute(self, flow: RoundFlow) -> None:
         """Local steps from the state, until the step budget or the deadline; commit to the result.
@@ -45,22 +80,32 @@ class Contributor:
         within_s = min(manifest.round.train_s_max, TRAIN_SHARE * context.deadlines.commit_s)
         if self.remembering is not None:
             await self.remembering.progress(manifest.round.steps, within_s)
-        reply = await self.worker.train(
-            TrainRequest(
-                params=replica.state.params,
-                round=round_,
-                rounds=manifest.job.rounds,
-                data_seed=digest("data", context.prev + own.encode()),
-                steps=manifest.round.steps,
-                deadline_s=within_s,
-                continued=replica.skipped,
+        keeps = self.auditing.is_on and not replica.after_skip
+        try:
+            waited_s = await self._take_worker()
+            reply = await self.worker.train(
+                TrainRequest(
+                    params=replica.state.params,
+                    round=round_,
+                    rounds=manifest.job.rounds,
+                    data_seed=data_seed(context.prev, own),
+                    steps=manifest.round.steps,
+                    deadline_s=max(0.0, within_s - waited_s),
+                    continued=replica.skipped,
+                    keep=keeps,
+                )
             )
-        )
+        finally:
+            self.auditing.give_worker()
         flow.reached("update")
         self.shown.loss = reply.loss
         update = await self.deps.behaviour.update(round_, reply.update)
         local = replica.local
         memory = self.remembering.lines() if self.remembering is not None else ()
+        replayable = None
+        if keeps:
+            shown = self.worker.compute_class
+            replayable = Replayable(reply.local_before, reply.local_after, shown)
         encoded = await self.deps.ports.compute.maths(
             lambda: encode_update(
                 replica.g,
@@ -73,6 +118,7 @@ class Contributor:
                 steps=reply.steps_done,
                 loss=reply.loss,
                 memory=memory,
+                replayable=replayable,
             ),
             cost_s=replica.g.d * 5e-9,
         )
@@ -86,6 +132,14 @@ class Contributor:
         every = manifest.round.artifacts_every
         if every and certified > 0 and certified % every == 0:
             await self.draw()
+
+    async def _take_worker(self) -> float:
+        """Have the worker to ourselves, settled; seconds until then."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        await self.auditing.take_worker()
+        await self._settled()
+        return loop.time() - started
 
     async def evaluate(self, round_: int) -> None:
         """Show how good the state of ``round_`` is, and how large the shared memory."""

@@ -149,6 +149,14 @@ class ElectorateSection(Settings):
         return self
 
 
+class AuditSection(Settings):
+    """How often local steps are taken again by others."""
+
+    rate: float = Field(default=0.006, ge=0.0, le=1.0)
+    """Chance that a contribution is audited. At 0.006 audits cost at most a twentieth of what
+    rounds do, openings included (docs/protocol.md, "Audits"); 0: never."""
+
+
 class JobManifest(Settings):
     """Everything that decides how a job runs. Its tables must not be changed in place."""
 
@@ -158,6 +166,7 @@ class JobManifest(Settings):
     round: RoundSection = RoundSection()
     exchange: ExchangeSection = ExchangeSection()
     outer: OuterSection = OuterSection()
+    audit: AuditSection = AuditSection()
     electorate: ElectorateSection = ElectorateSection()
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from node.exchange.core import RoundContext
 from node.exchange.deadlines import Bounds, DeadlineEstimator
 from node.exchange.round import Result, RoundMachine
 from node.identity import public_key_of
+from node.jobs.auditing import Auditing, Closed
 from node.jobs.behind import Behind
 from node.jobs.contributing import Contributor
 from node.jobs.courier import Counters, Courier
@@ -32,6 +33,7 @@ from node.jobs.sync import Catcher
 from node.jobs.work import result_root
 from node.ledger.chain import Head, genesis
 from node.ledger.electorate import Electorate
+from node.ledger.votes import decision_id
 from node.ports import Worker
 from node.types import PeerId
 from node.wire.messages import Ack, FetchReply, FetchRequest, RoundMessage
@@ -53,6 +55,7 @@ class JobRunner:
         self.flow: RoundFlow | None = None
         self.replica: Replica | None = None
         self.remembering: Remembering | None = None
+        self.auditing: Auditing | None = None
         founders = Electorate.of(public_key_of(p) for p in signed.founders)
         self._genesis = genesis(self.job, founders, self.manifest.job.rounds)
         self._records = JobRecords(deps.ports.store, self.job)
@@ -176,31 +179,52 @@ class JobRunner:
             )
             if self.remembering is not None:
                 group.create_task(self.remembering.run())
-            contributor = Contributor(
-                self.deps, self.manifest, self.progress, worker, self.replica, self.remembering
+            self.auditing = Auditing(
+                self.deps,
+                self.job,
+                self.manifest,
+                self._genesis.electorate,
+                g,
+                worker,
+                group,
+                self.counters,
+                self.progress.audits,
+                self._may_vote,
             )
-            await self._rounds(worker, self.replica, contributor)
+            self.replica.auditable = self.auditing.is_on
+            await self.auditing.start(self.replica.head.round)
+            group.create_task(self.auditing.run())
+            contributor = Contributor(
+                self.deps,
+                self.manifest,
+                self.progress,
+                worker,
+                self.replica,
+                self.remembering,
+                self.auditing,
+            )
+            await self._rounds(self.replica, contributor)
             await self._finish(contributor)
             await asyncio.Event().wait()  # go on serving those who are behind
 
-    async def _rounds(self, worker: Worker, replica: Replica, contributor: Contributor) -> None:
+    async def _rounds(self, replica: Replica, contributor: Contributor) -> None:
         while self.head.round < self.manifest.job.rounds and not self.head.halted:
             if self.me is None:
-                await self._follow(worker, replica)
+                await self._follow(contributor, replica)
             elif self._behind.proven_by or not replica.is_current:
                 first = [self._behind.proven_by] if self._behind.proven_by else []
-                await self._catch_up(worker, replica, [*first, *self._others()])
+                await self._catch_up(contributor, replica, [*first, *self._others()])
             else:
                 await self._round(replica, contributor)
         while not replica.is_current:
             peers = self._others()
             asked = self._following.ask(peers) if self.me is None else peers
-            await self._catch_up(worker, replica, asked)
+            await self._catch_up(contributor, replica, asked)
 
-    async def _follow(self, worker: Worker, replica: Replica) -> None:
+    async def _follow(self, contributor: Contributor, replica: Replica) -> None:
         """One look at the chain from outside the electorate."""
         before = self.head.round
-        await self._catch_up(worker, replica, self._following.ask(self._others()))
+        await self._catch_up(contributor, replica, self._following.ask(self._others()))
         self.progress.state = "running"
         if replica.is_current:
             self.progress.reason = "following: this node is not an elector"
@@ -245,7 +269,19 @@ class JobRunner:
                 self.flow = None
                 flow.close()
                 scope.cancel_all()
-        await replica.close(outcome, self.me)
+        closed = Closed(
+            context,
+            outcome.decision,
+            decision_id(outcome.certificate.decision),
+            replica.state.params,
+            dict(machine.core.opened),
+            replica.local,
+            replica.after_skip,
+        )
+        used = await replica.close(outcome, self.me)
+        contributor.settle(used, round_, skip=outcome.decision.skip, after_skip=closed.after_skip)
+        if self.auditing is not None:
+            self.auditing.closed(closed)
         self.deps.failpoint("certified", round_)
         self._note(outcome, flow, loop.time() - started)
 
@@ -291,7 +327,9 @@ class JobRunner:
 
     # Catching up -------------------------------------------------------------------------------
 
-    async def _catch_up(self, worker: Worker, replica: Replica, peers: Sequence[PeerId]) -> None:
+    async def _catch_up(
+        self, contributor: Contributor, replica: Replica, peers: Sequence[PeerId]
+    ) -> None:
         """Follow the chain to its end and fetch the state."""
         before = replica.head.round
         head, decision = await self._catcher.forward(replica.head, peers)
@@ -307,8 +345,11 @@ class JobRunner:
                 self.progress.reason = f"nobody gives the state of round {head.round} yet"
                 await asyncio.sleep(STATE_RETRY_S)
         if head.round > before or state is not None:
-            replica.jump(head, state)
-            await worker.reset()
+            replica.jump(head, state, decision)
+            await contributor.worker.reset()
+            contributor.was_reset()
+            if self.auditing is not None:
+                self.auditing.missed(head.round)
             self.deps.on_event("caught_up", round=head.round, missed=head.round - before)
 
     async def _finish(self, contributor: Contributor) -> None:

@@ -4,8 +4,10 @@ Encode an update, screen rows, reduce parts, apply results: nothing here waits o
 d parameters, cut into P parts by ``Geometry``.
 """
 
+import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -16,7 +18,7 @@ from node.exchange.momentum import Momentum, advance
 from node.exchange.reduction import Resolution, pack_gram, unpack_gram
 from node.exchange.rules import combine_weighted, rule
 from node.jobs.geometry import Geometry
-from node.merkle import leaf
+from node.merkle import digest, leaf
 from node.ports import FloatVector
 from node.state.outer import OuterState, outer_step_parts
 from node.state.snapshot import state_root
@@ -43,11 +45,39 @@ class Local:
     """What compression lost so far. Shape [d]."""
     momentum: Momentum
 
+    @cached_property
+    def hashes(self) -> bytes:
+        """Of residual and momentum, 64 bytes; ``local_hash`` covers them."""
+        weight = struct.pack("<d", self.momentum.weight)
+        averaged = weight + self.momentum.average.astype("<f4").tobytes()
+        residual = self.residual.astype("<f4").tobytes()
+        return digest("local residual", residual) + digest("local momentum", averaged)
+
     @classmethod
     def new(cls, g: Geometry) -> "Local":
         """Before the first update, and after it had to start anew."""
         averaged = g.d if g.contributor_momentum else 0
         return cls(np.zeros(g.d, np.float32), Momentum.zero(averaged))
+
+
+def local_hash(optimizer: bytes, local: Local) -> Digest:
+    """What a contributor commits to of its local memory.
+
+    Args:
+        optimizer: digest of the workload's local state, 32 bytes.
+        local: residual and momentum.
+    """
+    return digest("local memory", optimizer + local.hashes)
+
+
+@dataclass(frozen=True)
+class Replayable:
+    """What binds an update to the steps that it came from."""
+
+    before: bytes
+    after: bytes
+    """Digests of the workload's local state around the steps, 32 bytes."""
+    compute_class: bytes
 
 
 @dataclass(frozen=True)
@@ -72,6 +102,7 @@ def encode_update(
     steps: int,
     loss: float,
     memory: tuple[MemoryLine, ...] = (),
+    replayable: Replayable | None = None,
 ) -> Encoded:
     """Encode ``update + residual`` part by part and bind us to it, after the job's momentum.
 
@@ -86,6 +117,7 @@ def encode_update(
         steps: Local steps done.
         loss: Mean training loss.
         memory: What we hold of the job's shared memory, by rising public key.
+        replayable: What an auditor needs to know; None: nobody can replay the round.
     """
     momentum = local.momentum
     if g.contributor_momentum:
@@ -110,7 +142,15 @@ def encode_update(
         lost[at] = residual_after(x, decoded)
     shown = loss if abs(loss) < LOSS_MAX else LOSS_MAX
     commitment = Commitment(prev, root, tuple(bound), steps, round(shown * 1e6), memory=memory)
-    return Encoded(tuple(parts), commitment, Local(lost, momentum))
+    after = Local(lost, momentum)
+    if replayable is not None:
+        commitment = replace(
+            commitment,
+            local_before=local_hash(replayable.before, local),
+            local_after=local_hash(replayable.after, after),
+            compute_class=replayable.compute_class,
+        )
+    return Encoded(tuple(parts), commitment, after)
 
 
 @dataclass(frozen=True)

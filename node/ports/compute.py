@@ -138,8 +138,13 @@ class Worker(Protocol):
         ...
 
     @property
+    def replayable(self) -> bool:
+        """Whether the workload can replay rounds, wherever it runs."""
+        ...
+
+    @property
     def compute_class(self) -> bytes:
-        """32 bytes: workers of one class compute the same bits. Empty: nobody can replay it."""
+        """32 bytes: workers of one class compute the same bits. Empty: not known to."""
         ...
 
     async def initial(self) -> FloatVector:

@@ -160,6 +160,11 @@ class WorkerShell:
         return self.inner.memory
 
     @property
+    def replayable(self) -> bool:
+        """As the inner one."""
+        return self.inner.replayable
+
+    @property
     def compute_class(self) -> bytes:
         """As the inner one."""
         return self.inner.compute_class

@@ -164,10 +164,13 @@ class SimWorker:
         return self._workload.memory if isinstance(self._workload, api.Remembers) else None
 
     @property
+    def replayable(self) -> bool:
+        """As the workload says."""
+        return isinstance(self._workload, api.Replayable)
+
+    @property
     def compute_class(self) -> bytes:
-        """One for each class of host; empty where nobody can replay the workload."""
-        if not isinstance(self._workload, api.Replayable):
-            return b""
+        """One for each class of host."""
         return digest("compute class", self._cost.machine.encode())
 
     async def advance(self, request: AdvanceRequest) -> AdvanceReply:
