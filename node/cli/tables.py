@@ -88,6 +88,11 @@ def job_details(job: JobStatus) -> RenderableType:
         facts.add_row("weight", f"{short_id(peer)}: {weight:.3f}")
     for peer, reason in sorted(job.refused.items()):
         facts.add_row("refused", f"{short_id(peer)}: {reason}")
+    if job.audits:
+        counts = ", ".join(f"{count} {name}" for name, count in sorted(job.audits.items()))
+        facts.add_row("audits", counts)
+    for peer, round_ in sorted(job.convicted.items()):
+        facts.add_row("convicted", f"{short_id(peer)}: false work in round {round_}")
     facts.add_row("loss", format_number(job.loss, ".6f"))
     for name, value in sorted(job.metrics.items()):
         facts.add_row(name, f"{value:.6g} (round {job.metrics_round})")

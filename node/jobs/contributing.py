@@ -3,14 +3,14 @@
 import asyncio
 from dataclasses import dataclass
 
-from node.jobs.auditing import Auditing, data_seed
+from node.jobs.auditing import Auditing, Closed
 from node.jobs.deps import RunnerDeps
 from node.jobs.manifest import JobManifest
 from node.jobs.progress import Progress
 from node.jobs.remembering import Remembering
 from node.jobs.replica import Replica
 from node.jobs.round_flow import RoundFlow
-from node.jobs.work import Replayable, encode_update
+from node.jobs.work import Replayable, data_seed, encode_update
 from node.ports import TrainRequest, Worker
 
 PARTS_KEPT_BYTES_MAX = 4 << 20
@@ -36,34 +36,32 @@ class Contributor:
     _anew: bool = False
     """The worker's local state must start anew."""
 
-    def settle(self, used: bool, round_: int, *, skip: bool, after_skip: bool) -> None:
-        """Let the worker's local state follow what became of our contribution to a round.
+    def closed(self, closed: Closed, *, used: bool) -> None:
+        """A round was certified; ``used``: with our contribution.
 
-        It is settled before the next steps: the worker may still be at those of this round.
-
-        Args:
-            used: it was in the plan.
-            round_: which round.
-            skip: the round was a SKIP: the replica goes on.
-            after_skip: the round before it was one: nobody can audit what would be carried on.
+        The worker's local state follows before its next steps: it may still be at those of this
+        round. It is kept after a SKIP, since the replica goes on; after the round that follows one
+        it starts anew, since nobody could audit what it carries on.
         """
-        if not self.auditing.is_on or skip:
-            return
-        if after_skip:
-            self._anew = True
-        elif not used and self._undo is None:
-            self._undo = round_
+        if not closed.decision.skip:
+            if closed.after_skip:
+                self._anew = True
+            elif not used and self._undo is None:
+                self._undo = closed.decision.round
+        self.auditing.closed(closed)
 
-    def was_reset(self) -> None:
-        """The worker's local state is new."""
+    async def caught_up(self, round_: int) -> None:
+        """Others proved the rounds up to ``round_``: the worker's local state starts anew."""
+        await self.worker.reset()
         self._undo, self._anew = None, False
+        self.auditing.missed(round_)
 
     async def _settled(self) -> None:
-        if self._anew:
+        if self.auditing.is_on and self._anew:
             await self.worker.reset()
-        elif self._undo is not None:
+        elif self.auditing.is_on and self._undo is not None:
             await self.worker.revert(self._undo)
-        self.was_reset()
+        self._undo, self._anew = None, False
 
     async def contribute(self, flow: RoundFlow) -> None:
         """Local steps from the state, until the step budget or the deadline; commit to the result.
@@ -96,7 +94,7 @@ class Contributor:
                 )
             )
         finally:
-            self.auditing.give_worker()
+            self.auditing.auditor.give_worker()
         flow.reached("update")
         self.shown.loss = reply.loss
         update = await self.deps.behaviour.update(round_, reply.update)
@@ -137,7 +135,7 @@ class Contributor:
         """Have the worker to ourselves, settled; seconds until then."""
         loop = asyncio.get_running_loop()
         started = loop.time()
-        await self.auditing.take_worker()
+        await self.auditing.auditor.take_worker()
         await self._settled()
         return loop.time() - started
 

@@ -25,6 +25,11 @@ class Audits:
     bytes_opened: int = 0
     """Bytes of own local memory that auditors were given."""
 
+    def shown(self) -> dict[str, int]:
+        """As status shows it; empty while there was nothing."""
+        costs = {"steps": self.steps, "bytes": self.bytes_opened}
+        return {**self.done, **{name: cost for name, cost in costs.items() if cost}}
+
 
 @dataclass
 class Progress:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from node.exchange.core import Deadlines, RoundContext
 from node.identity import Verifier
 from node.jobs.geometry import Geometry
 from node.jobs.records import JobRecords
@@ -130,6 +131,29 @@ class Replica:
         )
 
     # Rounds ------------------------------------------------------------------------------------
+
+    def context(self, me: int | None, deadlines: Deadlines, wide_first: bool) -> RoundContext:
+        """Facts of the next round.
+
+        Args:
+            me: our index in the electorate, if we are in it.
+            deadlines: of this node.
+            wide_first: see docs/protocol.md, "Leader".
+        """
+        head = self.head
+        return RoundContext(
+            job=head.job,
+            round=head.round + 1,
+            prev=head.id,
+            state_root=self.root,
+            electorate=head.electorate,
+            me=me,
+            rules=self.g.rules,
+            deadlines=deadlines,
+            lease_until_round=head.lease_until_round,
+            memory=head.memory,
+            wide_first=wide_first,
+        )
 
     def encoded(self, prev: Digest, encoded: Encoded) -> None:
         """Our update of this round is encoded; what it leaves counts only if it is used."""

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from node.errors import ConfigError, PeerError, Unavailable, WorkerFailed
 from node.exchange.canonical import golden_check
-from node.exchange.core import RoundContext
 from node.exchange.deadlines import Bounds, DeadlineEstimator
 from node.exchange.round import Result, RoundMachine
 from node.identity import public_key_of
@@ -33,7 +32,6 @@ from node.jobs.sync import Catcher
 from node.jobs.work import result_root
 from node.ledger.chain import Head, genesis
 from node.ledger.electorate import Electorate
-from node.ledger.votes import decision_id
 from node.ports import Worker
 from node.types import PeerId
 from node.wire.messages import Ack, FetchReply, FetchRequest, RoundMessage
@@ -180,29 +178,16 @@ class JobRunner:
             if self.remembering is not None:
                 group.create_task(self.remembering.run())
             self.auditing = Auditing(
-                self.deps,
-                self.job,
-                self.manifest,
-                self._genesis.electorate,
-                g,
-                worker,
-                group,
-                self.counters,
-                self.progress.audits,
-                self._may_vote,
-            )
+                self.deps, self.manifest, self._genesis, g, worker, group, self.counters,
+                self.progress.audits, self._may_vote,
+            )  # fmt: skip
             self.replica.auditable = self.auditing.is_on
             await self.auditing.start(self.replica.head.round)
             group.create_task(self.auditing.run())
             contributor = Contributor(
-                self.deps,
-                self.manifest,
-                self.progress,
-                worker,
-                self.replica,
-                self.remembering,
+                self.deps, self.manifest, self.progress, worker, self.replica, self.remembering,
                 self.auditing,
-            )
+            )  # fmt: skip
             await self._rounds(self.replica, contributor)
             await self._finish(contributor)
             await asyncio.Event().wait()  # go on serving those who are behind
@@ -242,7 +227,7 @@ class JobRunner:
             (p, result_root(replica.g, round_, p, data), data) for p, data in enumerate(kept or ())
         ]
         signer = self.deps.signer if self._may_vote else None
-        context = self._context(replica)
+        context = replica.context(self.me, self._deadlines.deadlines(), self._wide_first)
         liar = self.deps.behaviour
         machine = RoundMachine(context, signer, self.deps.verify, slots, lock, results, liar.signs)
         work = RoundWork(machine.core, replica.g, replica.state, self.deps.ports.compute, liar)
@@ -269,37 +254,10 @@ class JobRunner:
                 self.flow = None
                 flow.close()
                 scope.cancel_all()
-        closed = Closed(
-            context,
-            outcome.decision,
-            decision_id(outcome.certificate.decision),
-            replica.state.params,
-            dict(machine.core.opened),
-            replica.local,
-            replica.after_skip,
-        )
-        used = await replica.close(outcome, self.me)
-        contributor.settle(used, round_, skip=outcome.decision.skip, after_skip=closed.after_skip)
-        if self.auditing is not None:
-            self.auditing.closed(closed)
+        closed = Closed.of(context, outcome, machine.core.opened, replica)
+        contributor.closed(closed, used=await replica.close(outcome, self.me))
         self.deps.failpoint("certified", round_)
         self._note(outcome, flow, loop.time() - started)
-
-    def _context(self, replica: Replica) -> RoundContext:
-        head = replica.head
-        return RoundContext(
-            job=self.job,
-            round=self.round_now,
-            prev=head.id,
-            state_root=replica.root,
-            electorate=head.electorate,
-            me=self.me,
-            rules=replica.g.rules,
-            deadlines=self._deadlines.deadlines(),
-            lease_until_round=head.lease_until_round,
-            memory=head.memory,
-            wide_first=self._wide_first,
-        )
 
     def _note(self, outcome: RoundOutcome, flow: RoundFlow, seconds: float) -> None:
         """Learn from a certified round, and show it."""
@@ -346,10 +304,7 @@ class JobRunner:
                 await asyncio.sleep(STATE_RETRY_S)
         if head.round > before or state is not None:
             replica.jump(head, state, decision)
-            await contributor.worker.reset()
-            contributor.was_reset()
-            if self.auditing is not None:
-                self.auditing.missed(head.round)
+            await contributor.caught_up(head.round)
             self.deps.on_event("caught_up", round=head.round, missed=head.round - before)
 
     async def _finish(self, contributor: Contributor) -> None:

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar
 
 from node.errors import ConfigError, PeerError, Refused
-from node.jobs.auditing import FINDING_METHOD, OPENING_METHOD, Auditing
+from node.jobs.auditing import FINDING_METHOD, Auditing
+from node.jobs.auditor import OPENING_METHOD
 from node.jobs.courier import FETCH_METHOD, ROUND_METHOD, UNKNOWN_JOB
 from node.jobs.deps import RunnerDeps
 from node.jobs.manifest import SignedManifest, decode_signed_manifest

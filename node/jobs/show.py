@@ -43,4 +43,6 @@ def job_status(runner: JobRunner, electors_here: str) -> JobStatus:
         state_root=runner.head.state_root.hex() if runner.head.state_root else "",
         artifacts=tuple(runner.progress.artifacts),
         weights=dict(runner.progress.weights),
+        audits=runner.progress.audits.shown(),
+        convicted={str(p): r for p, r in runner.progress.audits.convicted.items()},
     )

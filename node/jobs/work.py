@@ -37,6 +37,16 @@ def start_state(g: Geometry, params: FloatVector) -> OuterState:
     return OuterState(params, np.zeros(g.d, np.float32) if g.momentum else None)
 
 
+def data_seed(prev: Digest, peer: PeerId) -> bytes:
+    """What the data of a contributor's steps is drawn from.
+
+    Args:
+        prev: id of the last decision.
+        peer: the contributor.
+    """
+    return digest("data", prev + peer.encode())
+
+
 @dataclass(frozen=True, eq=False)
 class Local:
     """What a contributor carries from one of its updates to the next."""

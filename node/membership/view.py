@@ -45,8 +45,7 @@ BLAME: Mapping[str, float] = {
 """How much a protocol error of each reason lowers the score."""
 BLAME_OTHER = 2.0
 """The same, for reasons without an entry."""
-_PEERS_EXPLAINED = 4
-_REASONS_MAX = 32
+_PEERS_EXPLAINED, _REASONS_MAX = 4, 32
 
 
 @dataclass(frozen=True)

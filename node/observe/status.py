@@ -59,6 +59,11 @@ class JobStatus:
     weights: Mapping[str, float] = field(default_factory=dict)
     """Peer id -> weight that the rule gave its contribution in the last certificate, where this
     node computed it; about 1 in sum."""
+    audits: Mapping[str, int] = field(default_factory=dict)
+    """Verdict -> audits of others' work that this node made; ``steps``: local steps taken again;
+    ``bytes``: of own local memory opened to auditors."""
+    convicted: Mapping[str, int] = field(default_factory=dict)
+    """Peer id -> round in which its work was false, as enough auditors found."""
 
 
 @dataclass(frozen=True)

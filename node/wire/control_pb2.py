@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17node/wire/control.proto\x12\x08\x61rtel.v1\"\x0f\n\rStatusRequest\"1\n\x0bStatusReply\x12\"\n\x04node\x18\x01 \x01(\x0b\x32\x14.artel.v1.NodeStatus\"\x0e\n\x0cPeersRequest\"E\n\nPeersReply\x12#\n\x05peers\x18\x01 \x03(\x0b\x32\x14.artel.v1.PeerStatus\x12\x12\n\nmembership\x18\x02 \x01(\t\"\x11\n\x0fIdentityRequest\"A\n\rIdentityReply\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\x11\n\taddresses\x18\x02 \x03(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"\x99\x01\n\x10SubmitJobRequest\x12\x15\n\rmanifest_toml\x18\x01 \x01(\t\x12<\n\toverrides\x18\x02 \x03(\x0b\x32).artel.v1.SubmitJobRequest.OverridesEntry\x1a\x30\n\x0eOverridesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1d\n\x0eSubmitJobReply\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x11\n\x0fListJobsRequest\"2\n\rListJobsReply\x12!\n\x04jobs\x18\x01 \x03(\x0b\x32\x13.artel.v1.JobStatus\"\x1d\n\x0eShowJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"J\n\x0cShowJobReply\x12#\n\x06status\x18\x01 \x01(\x0b\x32\x13.artel.v1.JobStatus\x12\x15\n\rmanifest_json\x18\x02 \x01(\t\"\x1d\n\x0eStopJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x0e\n\x0cStopJobReply\"\xab\x06\n\tJobStatus\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08workload\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\r\n\x05round\x18\x06 \x01(\x04\x12\x0e\n\x06rounds\x18\x07 \x01(\x04\x12\r\n\x05phase\x18\x08 \x01(\t\x12\x0c\n\x04view\x18\t \x01(\x04\x12\x0e\n\x06leader\x18\n \x01(\t\x12\x10\n\x08\x65lectors\x18\x0b \x01(\x04\x12\x12\n\nfaulty_max\x18\x0c \x01(\x04\x12\x11\n\x04loss\x18\r \x01(\x01H\x00\x88\x01\x01\x12\x31\n\x07metrics\x18\x0e \x03(\x0b\x32 .artel.v1.JobStatus.MetricsEntry\x12\x15\n\rmetrics_round\x18\x0f \x01(\x04\x12\x0c\n\x04used\x18\x10 \x01(\x04\x12\x31\n\x07refused\x18\x11 \x03(\x0b\x32 .artel.v1.JobStatus.RefusedEntry\x12\x33\n\x08refusals\x18\x12 \x03(\x0b\x32!.artel.v1.JobStatus.RefusalsEntry\x12\r\n\x05skips\x18\x13 \x01(\x04\x12\x10\n\x08\x62ytes_up\x18\x14 \x01(\x04\x12\x12\n\nbytes_down\x18\x15 \x01(\x04\x12\r\n\x05\x63\x61lls\x18\x16 \x01(\x04\x12\x15\n\rround_seconds\x18\x17 \x03(\x01\x12\x0e\n\x06params\x18\x18 \x01(\x04\x12\x12\n\nstate_root\x18\x19 \x01(\t\x12\x11\n\tartifacts\x18\x1a \x03(\t\x12\x31\n\x07weights\x18\x1b \x03(\x0b\x32 .artel.v1.JobStatus.WeightsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rRefusalsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x07\n\x05_loss\"\x80\x02\n\nPeerStatus\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\x11\n\taddresses\x18\x02 \x03(\t\x12\x11\n\tconnected\x18\x03 \x01(\x08\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x14\n\x0c\x65xpires_in_s\x18\x05 \x01(\x01\x12\x10\n\x08\x62ytes_up\x18\x06 \x01(\x04\x12\x12\n\nbytes_down\x18\x07 \x01(\x04\x12\x30\n\x06\x65rrors\x18\x08 \x03(\x0b\x32 .artel.v1.PeerStatus.ErrorsEntry\x12\x12\n\nserves_any\x18\t \x01(\x08\x1a-\n\x0b\x45rrorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\xcd\x01\n\nNodeStatus\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x11\n\taddresses\x18\x03 \x03(\t\x12\x10\n\x08uptime_s\x18\x04 \x01(\x01\x12\r\n\x05ready\x18\x05 \x01(\x08\x12\x12\n\nmembership\x18\x06 \x01(\t\x12#\n\x05peers\x18\x07 \x03(\x0b\x32\x14.artel.v1.PeerStatus\x12!\n\x04jobs\x18\x08 \x03(\x0b\x32\x13.artel.v1.JobStatus\x12\x10\n\x08warnings\x18\t \x03(\t2\xb7\x03\n\x07\x43ontrol\x12\x38\n\x06Status\x12\x17.artel.v1.StatusRequest\x1a\x15.artel.v1.StatusReply\x12\x35\n\x05Peers\x12\x16.artel.v1.PeersRequest\x1a\x14.artel.v1.PeersReply\x12>\n\x08Identity\x12\x19.artel.v1.IdentityRequest\x1a\x17.artel.v1.IdentityReply\x12\x41\n\tSubmitJob\x12\x1a.artel.v1.SubmitJobRequest\x1a\x18.artel.v1.SubmitJobReply\x12>\n\x08ListJobs\x12\x19.artel.v1.ListJobsRequest\x1a\x17.artel.v1.ListJobsReply\x12;\n\x07ShowJob\x12\x18.artel.v1.ShowJobRequest\x1a\x16.artel.v1.ShowJobReply\x12;\n\x07StopJob\x12\x18.artel.v1.StopJobRequest\x1a\x16.artel.v1.StopJobReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17node/wire/control.proto\x12\x08\x61rtel.v1\"\x0f\n\rStatusRequest\"1\n\x0bStatusReply\x12\"\n\x04node\x18\x01 \x01(\x0b\x32\x14.artel.v1.NodeStatus\"\x0e\n\x0cPeersRequest\"E\n\nPeersReply\x12#\n\x05peers\x18\x01 \x03(\x0b\x32\x14.artel.v1.PeerStatus\x12\x12\n\nmembership\x18\x02 \x01(\t\"\x11\n\x0fIdentityRequest\"A\n\rIdentityReply\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\x11\n\taddresses\x18\x02 \x03(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"\x99\x01\n\x10SubmitJobRequest\x12\x15\n\rmanifest_toml\x18\x01 \x01(\t\x12<\n\toverrides\x18\x02 \x03(\x0b\x32).artel.v1.SubmitJobRequest.OverridesEntry\x1a\x30\n\x0eOverridesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1d\n\x0eSubmitJobReply\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x11\n\x0fListJobsRequest\"2\n\rListJobsReply\x12!\n\x04jobs\x18\x01 \x03(\x0b\x32\x13.artel.v1.JobStatus\"\x1d\n\x0eShowJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"J\n\x0cShowJobReply\x12#\n\x06status\x18\x01 \x01(\x0b\x32\x13.artel.v1.JobStatus\x12\x15\n\rmanifest_json\x18\x02 \x01(\t\"\x1d\n\x0eStopJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x0e\n\x0cStopJobReply\"\xf4\x07\n\tJobStatus\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08workload\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\r\n\x05round\x18\x06 \x01(\x04\x12\x0e\n\x06rounds\x18\x07 \x01(\x04\x12\r\n\x05phase\x18\x08 \x01(\t\x12\x0c\n\x04view\x18\t \x01(\x04\x12\x0e\n\x06leader\x18\n \x01(\t\x12\x10\n\x08\x65lectors\x18\x0b \x01(\x04\x12\x12\n\nfaulty_max\x18\x0c \x01(\x04\x12\x11\n\x04loss\x18\r \x01(\x01H\x00\x88\x01\x01\x12\x31\n\x07metrics\x18\x0e \x03(\x0b\x32 .artel.v1.JobStatus.MetricsEntry\x12\x15\n\rmetrics_round\x18\x0f \x01(\x04\x12\x0c\n\x04used\x18\x10 \x01(\x04\x12\x31\n\x07refused\x18\x11 \x03(\x0b\x32 .artel.v1.JobStatus.RefusedEntry\x12\x33\n\x08refusals\x18\x12 \x03(\x0b\x32!.artel.v1.JobStatus.RefusalsEntry\x12\r\n\x05skips\x18\x13 \x01(\x04\x12\x10\n\x08\x62ytes_up\x18\x14 \x01(\x04\x12\x12\n\nbytes_down\x18\x15 \x01(\x04\x12\r\n\x05\x63\x61lls\x18\x16 \x01(\x04\x12\x15\n\rround_seconds\x18\x17 \x03(\x01\x12\x0e\n\x06params\x18\x18 \x01(\x04\x12\x12\n\nstate_root\x18\x19 \x01(\t\x12\x11\n\tartifacts\x18\x1a \x03(\t\x12\x31\n\x07weights\x18\x1b \x03(\x0b\x32 .artel.v1.JobStatus.WeightsEntry\x12/\n\x06\x61udits\x18\x1e \x03(\x0b\x32\x1f.artel.v1.JobStatus.AuditsEntry\x12\x35\n\tconvicted\x18\x1f \x03(\x0b\x32\".artel.v1.JobStatus.ConvictedEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rRefusalsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a-\n\x0b\x41uditsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a\x30\n\x0e\x43onvictedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x42\x07\n\x05_loss\"\x80\x02\n\nPeerStatus\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\x11\n\taddresses\x18\x02 \x03(\t\x12\x11\n\tconnected\x18\x03 \x01(\x08\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x14\n\x0c\x65xpires_in_s\x18\x05 \x01(\x01\x12\x10\n\x08\x62ytes_up\x18\x06 \x01(\x04\x12\x12\n\nbytes_down\x18\x07 \x01(\x04\x12\x30\n\x06\x65rrors\x18\x08 \x03(\x0b\x32 .artel.v1.PeerStatus.ErrorsEntry\x12\x12\n\nserves_any\x18\t \x01(\x08\x1a-\n\x0b\x45rrorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\xcd\x01\n\nNodeStatus\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x11\n\taddresses\x18\x03 \x03(\t\x12\x10\n\x08uptime_s\x18\x04 \x01(\x01\x12\r\n\x05ready\x18\x05 \x01(\x08\x12\x12\n\nmembership\x18\x06 \x01(\t\x12#\n\x05peers\x18\x07 \x03(\x0b\x32\x14.artel.v1.PeerStatus\x12!\n\x04jobs\x18\x08 \x03(\x0b\x32\x13.artel.v1.JobStatus\x12\x10\n\x08warnings\x18\t \x03(\t2\xb7\x03\n\x07\x43ontrol\x12\x38\n\x06Status\x12\x17.artel.v1.StatusRequest\x1a\x15.artel.v1.StatusReply\x12\x35\n\x05Peers\x12\x16.artel.v1.PeersRequest\x1a\x14.artel.v1.PeersReply\x12>\n\x08Identity\x12\x19.artel.v1.IdentityRequest\x1a\x17.artel.v1.IdentityReply\x12\x41\n\tSubmitJob\x12\x1a.artel.v1.SubmitJobRequest\x1a\x18.artel.v1.SubmitJobReply\x12>\n\x08ListJobs\x12\x19.artel.v1.ListJobsRequest\x1a\x17.artel.v1.ListJobsReply\x12;\n\x07ShowJob\x12\x18.artel.v1.ShowJobRequest\x1a\x16.artel.v1.ShowJobReply\x12;\n\x07StopJob\x12\x18.artel.v1.StopJobRequest\x1a\x16.artel.v1.StopJobReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOBSTATUS_REFUSALSENTRY']._serialized_options = b'8\001'
   _globals['_JOBSTATUS_WEIGHTSENTRY']._loaded_options = None
   _globals['_JOBSTATUS_WEIGHTSENTRY']._serialized_options = b'8\001'
+  _globals['_JOBSTATUS_AUDITSENTRY']._loaded_options = None
+  _globals['_JOBSTATUS_AUDITSENTRY']._serialized_options = b'8\001'
+  _globals['_JOBSTATUS_CONVICTEDENTRY']._loaded_options = None
+  _globals['_JOBSTATUS_CONVICTEDENTRY']._serialized_options = b'8\001'
   _globals['_PEERSTATUS_ERRORSENTRY']._loaded_options = None
   _globals['_PEERSTATUS_ERRORSENTRY']._serialized_options = b'8\001'
   _globals['_STATUSREQUEST']._serialized_start=37
@@ -74,21 +78,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STOPJOBREPLY']._serialized_start=674
   _globals['_STOPJOBREPLY']._serialized_end=688
   _globals['_JOBSTATUS']._serialized_start=691
-  _globals['_JOBSTATUS']._serialized_end=1502
-  _globals['_JOBSTATUS_METRICSENTRY']._serialized_start=1302
-  _globals['_JOBSTATUS_METRICSENTRY']._serialized_end=1348
-  _globals['_JOBSTATUS_REFUSEDENTRY']._serialized_start=1350
-  _globals['_JOBSTATUS_REFUSEDENTRY']._serialized_end=1396
-  _globals['_JOBSTATUS_REFUSALSENTRY']._serialized_start=1398
-  _globals['_JOBSTATUS_REFUSALSENTRY']._serialized_end=1445
-  _globals['_JOBSTATUS_WEIGHTSENTRY']._serialized_start=1447
-  _globals['_JOBSTATUS_WEIGHTSENTRY']._serialized_end=1493
-  _globals['_PEERSTATUS']._serialized_start=1505
-  _globals['_PEERSTATUS']._serialized_end=1761
-  _globals['_PEERSTATUS_ERRORSENTRY']._serialized_start=1716
-  _globals['_PEERSTATUS_ERRORSENTRY']._serialized_end=1761
-  _globals['_NODESTATUS']._serialized_start=1764
-  _globals['_NODESTATUS']._serialized_end=1969
-  _globals['_CONTROL']._serialized_start=1972
-  _globals['_CONTROL']._serialized_end=2411
+  _globals['_JOBSTATUS']._serialized_end=1703
+  _globals['_JOBSTATUS_METRICSENTRY']._serialized_start=1406
+  _globals['_JOBSTATUS_METRICSENTRY']._serialized_end=1452
+  _globals['_JOBSTATUS_REFUSEDENTRY']._serialized_start=1454
+  _globals['_JOBSTATUS_REFUSEDENTRY']._serialized_end=1500
+  _globals['_JOBSTATUS_REFUSALSENTRY']._serialized_start=1502
+  _globals['_JOBSTATUS_REFUSALSENTRY']._serialized_end=1549
+  _globals['_JOBSTATUS_WEIGHTSENTRY']._serialized_start=1551
+  _globals['_JOBSTATUS_WEIGHTSENTRY']._serialized_end=1597
+  _globals['_JOBSTATUS_AUDITSENTRY']._serialized_start=1599
+  _globals['_JOBSTATUS_AUDITSENTRY']._serialized_end=1644
+  _globals['_JOBSTATUS_CONVICTEDENTRY']._serialized_start=1646
+  _globals['_JOBSTATUS_CONVICTEDENTRY']._serialized_end=1694
+  _globals['_PEERSTATUS']._serialized_start=1706
+  _globals['_PEERSTATUS']._serialized_end=1962
+  _globals['_PEERSTATUS_ERRORSENTRY']._serialized_start=1917
+  _globals['_PEERSTATUS_ERRORSENTRY']._serialized_end=1962
+  _globals['_NODESTATUS']._serialized_start=1965
+  _globals['_NODESTATUS']._serialized_end=2170
+  _globals['_CONTROL']._serialized_start=2173
+  _globals['_CONTROL']._serialized_end=2612
 # @@protoc_insertion_point(module_scope)

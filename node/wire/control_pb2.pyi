@@ -98,7 +98,7 @@ class StopJobReply(_message.Message):
     def __init__(self) -> None: ...
 
 class JobStatus(_message.Message):
-    __slots__ = ("job", "name", "workload", "state", "reason", "round", "rounds", "phase", "view", "leader", "electors", "faulty_max", "loss", "metrics", "metrics_round", "used", "refused", "refusals", "skips", "bytes_up", "bytes_down", "calls", "round_seconds", "params", "state_root", "artifacts", "weights")
+    __slots__ = ("job", "name", "workload", "state", "reason", "round", "rounds", "phase", "view", "leader", "electors", "faulty_max", "loss", "metrics", "metrics_round", "used", "refused", "refusals", "skips", "bytes_up", "bytes_down", "calls", "round_seconds", "params", "state_root", "artifacts", "weights", "audits", "convicted")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -127,6 +127,20 @@ class JobStatus(_message.Message):
         key: str
         value: float
         def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class AuditsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class ConvictedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     JOB_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     WORKLOAD_FIELD_NUMBER: _ClassVar[int]
@@ -154,6 +168,8 @@ class JobStatus(_message.Message):
     STATE_ROOT_FIELD_NUMBER: _ClassVar[int]
     ARTIFACTS_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    AUDITS_FIELD_NUMBER: _ClassVar[int]
+    CONVICTED_FIELD_NUMBER: _ClassVar[int]
     job: str
     name: str
     workload: str
@@ -181,7 +197,9 @@ class JobStatus(_message.Message):
     state_root: str
     artifacts: _containers.RepeatedScalarFieldContainer[str]
     weights: _containers.ScalarMap[str, float]
-    def __init__(self, job: _Optional[str] = ..., name: _Optional[str] = ..., workload: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., round: _Optional[int] = ..., rounds: _Optional[int] = ..., phase: _Optional[str] = ..., view: _Optional[int] = ..., leader: _Optional[str] = ..., electors: _Optional[int] = ..., faulty_max: _Optional[int] = ..., loss: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., metrics_round: _Optional[int] = ..., used: _Optional[int] = ..., refused: _Optional[_Mapping[str, str]] = ..., refusals: _Optional[_Mapping[str, int]] = ..., skips: _Optional[int] = ..., bytes_up: _Optional[int] = ..., bytes_down: _Optional[int] = ..., calls: _Optional[int] = ..., round_seconds: _Optional[_Iterable[float]] = ..., params: _Optional[int] = ..., state_root: _Optional[str] = ..., artifacts: _Optional[_Iterable[str]] = ..., weights: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    audits: _containers.ScalarMap[str, int]
+    convicted: _containers.ScalarMap[str, int]
+    def __init__(self, job: _Optional[str] = ..., name: _Optional[str] = ..., workload: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., round: _Optional[int] = ..., rounds: _Optional[int] = ..., phase: _Optional[str] = ..., view: _Optional[int] = ..., leader: _Optional[str] = ..., electors: _Optional[int] = ..., faulty_max: _Optional[int] = ..., loss: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., metrics_round: _Optional[int] = ..., used: _Optional[int] = ..., refused: _Optional[_Mapping[str, str]] = ..., refusals: _Optional[_Mapping[str, int]] = ..., skips: _Optional[int] = ..., bytes_up: _Optional[int] = ..., bytes_down: _Optional[int] = ..., calls: _Optional[int] = ..., round_seconds: _Optional[_Iterable[float]] = ..., params: _Optional[int] = ..., state_root: _Optional[str] = ..., artifacts: _Optional[_Iterable[str]] = ..., weights: _Optional[_Mapping[str, float]] = ..., audits: _Optional[_Mapping[str, int]] = ..., convicted: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class PeerStatus(_message.Message):
     __slots__ = ("peer", "addresses", "connected", "score", "expires_in_s", "bytes_up", "bytes_down", "errors", "serves_any")

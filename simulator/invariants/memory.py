@@ -44,10 +44,9 @@ class ErrorFeedback(Check):
         if replica is None:
             return
         round_, coming = self._next.pop(node, (0, None))
-        after_skip = replica.auditable and self._after_skip.get(node, False)
-        if moved.caught_up:
-            expected = None
-        elif after_skip and moved.decision is not None and not moved.decision.skip:
+        anew = replica.auditable and self._after_skip.get(node, False)
+        anew = anew and moved.decision is not None and not moved.decision.skip
+        if moved.caught_up or anew:
             expected = None
         elif moved.decision is None:
             expected = replica.local

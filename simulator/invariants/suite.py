@@ -32,8 +32,8 @@ VIOLATIONS_MAX = 50
 
 CHECKS: Sequence[Callable[[Facts], Check]] = (
     OneDecision, NoEquivocation, LockRule, SoundChain, Credits, Refusals, Censorship, OneState,
-    Aggregate, ErrorFeedback, RowsReach, CommittedRows, SameResults, Durable, NoFalseBlame, NoFalseConviction,
-    Progress, Adaptive,
+    Aggregate, ErrorFeedback, RowsReach, CommittedRows, SameResults, Durable, NoFalseBlame,
+    NoFalseConviction, Progress, Adaptive,
 )  # fmt: skip
 
 

@@ -52,7 +52,8 @@ def test_a_round_replays_bit_for_bit_from_what_was_kept(name: str, steps: int) -
         before = theirs.begin(round_)
         update = steps_of(author, params, round_, steps)
         kept = theirs.opening(round_)
-        assert kept is not None and state_digest(kept) == before
+        assert kept is not None
+        assert state_digest(kept) == before
         request = ReplayRequest(params, round_, 9, SEED + bytes([round_]), 8, steps, kept, WHOLE)
         replayed = ours.replay(request)
         assert replayed is not None
@@ -76,7 +77,8 @@ def test_a_replay_from_another_state_or_of_other_steps_is_another_update() -> No
         replayed = replaying.replay(
             ReplayRequest(params, 2, 9, SEED + b"\2", 8, done, state, WHOLE)
         )
-        assert replayed is not None and replayed[0].tobytes() != second.tobytes()
+        assert replayed is not None
+        assert replayed[0].tobytes() != second.tobytes()
 
 
 def test_a_reverted_replica_goes_on_as_if_the_round_had_not_been() -> None:
@@ -103,7 +105,7 @@ def test_an_adam_state_of_another_length_is_refused(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "at, value", [(0, 0.0), (0, 1.5), (0, math.inf), (1, math.nan), (-1, -1.0)]
+    ("at", "value"), [(0, 0.0), (0, 1.5), (0, math.inf), (1, math.nan), (-1, -1.0)]
 )
 def test_an_adam_state_that_no_training_reaches_is_refused(at: int, value: float) -> None:
     values = np.zeros(1 + 2 * D, "<f4")
