@@ -51,6 +51,8 @@ from node.wire.messages import Commitment, Decision, Signed
 FINDING_METHOD = "finding/1"
 PARAMS_MAX = 1 << 23
 """Parameters of the largest job that is audited: its openings have up to 200 MB."""
+AUDITS_AT_ONCE = 4
+"""Of these one replays, and the others fetch or wait."""
 TELL_TRIES = 24
 """Times that a finding is sent to an elector that does not take it: over half a minute."""
 TELL_S_MAX = 10.0
@@ -207,7 +209,10 @@ class Auditing:
             yield chunk
 
     async def run(self) -> None:
-        """Look into cases, one after the other."""
+        """Look into cases, a few at once: who stalls an opening holds up no other audit."""
+        await asyncio.gather(*(self._look() for _ in range(AUDITS_AT_ONCE)))
+
+    async def _look(self) -> None:
         while True:
             open_ = await self._queue.get()
             author, round_ = open_.subject.contribution.author, open_.subject.contribution.round
