@@ -146,6 +146,16 @@ def test_after_a_skip_everybody_starts_anew_and_audits_go_on() -> None:
     assert court.of_all("ok") > 3
 
 
+@pytest.mark.sim
+def test_what_was_not_used_leaves_the_optimizer_as_before_the_round() -> None:
+    cut = FaultSection(
+        kind="cut", nodes=(1,), others=(2, 3), both=False, round=3, phase="have", at_once=True,
+        for_s=1.0,
+    )  # fmt: skip
+    court, _ = tried(rounds=8, faults=[cut], workload_name="inr", workload=INR, round={"steps": 6})
+    assert court.found[1, "ok"] in range(2, 7)  # of 8: some were not used
+
+
 class _Smuggler(WorkerShell):
     """Trains from an optimizer state of its own making, and opens that one."""
 
