@@ -92,6 +92,7 @@ def conviction_table(rounds: int) -> list[dict[str, Any]]:
                     "convictions": len(found),
                     "rounds": liars * rounds / len(found) if found else math.inf,
                     "expected": 1 / (rate * delta),
+                    "expected_error": 1 / (rate * delta) / max(1, len(found)) ** 0.5,
                 }
             )  # fmt: skip
     return rows

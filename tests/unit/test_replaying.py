@@ -94,14 +94,15 @@ def test_a_reverted_replica_goes_on_as_if_the_round_had_not_been() -> None:
     assert steps_of(turned, params, 3, 8).tobytes() == steps_of(plain, params, 3, 8).tobytes()
 
 
-D = len(MAKERS["inr"]().initial())
+LOADED = MAKERS["inr"]()
+D = len(LOADED.initial())
 
 
 @given(st.binary(max_size=64) | st.sampled_from([4 + 8 * D - 1, 4 + 8 * D + 1]).map(bytes))
 def test_an_adam_state_of_another_length_is_refused(data: bytes) -> None:
     if data:
         with pytest.raises(WorkloadError, match="expected"):
-            MAKERS["inr"]().load_local_state(data)
+            LOADED.load_local_state(data)
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,7 @@ def test_too_few_votes_are_found(chain: Chain, folder: Path) -> None:
         return encode_certificate(replace(certificate, votes=certificate.votes[1:]))
 
     edit(folder, chain.cert_key(2), thin)
-    assert "2 votes, 3 needed" in verify_node_folder(folder).reason
+    assert "votes of 2 electors, 3 needed" in verify_node_folder(folder).reason
 
 
 def test_a_well_signed_decision_of_another_parent_is_found(chain: Chain, folder: Path) -> None:
