@@ -168,8 +168,6 @@ class Tally:
     _findings: dict[Digest, dict[bytes, Signed]] = field(default_factory=dict)
     """Commitment -> auditor -> its first finding."""
     _convicted: dict[bytes, "Conviction"] = field(default_factory=dict)
-    counts: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(Verdict, 0))
-    """Findings that were counted."""
 
     def open(self, case: Case) -> None:
         """A contribution was drawn; cases that are too old go."""
@@ -183,23 +181,29 @@ class Tally:
         """A case that is open."""
         return self._cases.get(commitment)
 
-    def add(self, signed: Signed) -> Case | None:
-        """Count a finding whose signature was checked; its case, if it is new and counts.
+    def expects(self, signed: Signed) -> Case | None:
+        """The case in which a finding would be its signer's first; None: it counts nowhere.
 
         Raises:
             Malformed: not a finding in form.
         """
-        finding = decode_finding(signed.body)
-        case = self._cases.get(finding.commitment)
+        id_ = decode_finding(signed.body).commitment
+        case = self._cases.get(id_)
         if case is None or signed.round != case.contribution.round:
             return None
-        author = case.contribution.author
-        found = self._findings.setdefault(finding.commitment, {})
-        is_elector = case.electorate.index(signed.signer) is not None
-        if not is_elector or signed.signer == author or signed.signer in found:
+        if case.electorate.index(signed.signer) is None:
             return None
+        told = signed.signer in self._findings.get(id_, ())
+        return None if told or signed.signer == case.contribution.author else case
+
+    def add(self, signed: Signed) -> Case | None:
+        """Count a finding whose signature was checked; its case, see ``expects``."""
+        case = self.expects(signed)
+        if case is None:
+            return None
+        author = case.contribution.author
+        found = self._findings.setdefault(case.contribution.commitment_id, {})
         found[signed.signer] = signed
-        self.counts[finding.verdict] += 1
         against = [s for s in found.values() if counts_against(case.contribution, s)]
         if author not in self._convicted and len(against) >= convicting(case.electorate):
             self._convicted[author] = Conviction(case.contribution, tuple(against))

@@ -21,6 +21,8 @@ from node.ports import Worker
 from node.types import PeerId
 
 CHUNK_BYTES = 256 * 1024
+KEPT_BYTES_MAX = 1 << 29
+"""Of openings that are kept; two are in any case."""
 GIVEN_MAX = 4
 """Times that one elector is given the same opening: a stream may break."""
 OPTIMIZER_BYTES_PER_PARAM_MAX = 16
@@ -99,6 +101,8 @@ class Openings:
         """Our contribution was drawn; ``local`` is what it started from."""
         optimizer = self._group.create_task(self._optimizer(round_))
         self._kept[round_] = _Kept(electorate, local, optimizer)
+        most = max(2, KEPT_BYTES_MAX // opening_bytes_max(self._g))
+        self.forget(sorted(self._kept)[-most:][0])
 
     def forget(self, before: int) -> None:
         """Let go of rounds before this one."""
