@@ -82,6 +82,10 @@ class Auditor:
         self._free.set()
         self.new = await self._hash(b"", Local.new(self.g))
 
+    def keep_worker(self) -> None:
+        """The node's own training is about to begin: let no replay begin before it."""
+        self._free.clear()
+
     async def take_worker(self) -> None:
         """The node's own training begins: wait for a replay that runs, and let no other begin."""
         self._free.clear()

@@ -15,6 +15,8 @@ from node.ports import TrainRequest, Worker
 
 PARTS_KEPT_BYTES_MAX = 4 << 20
 """Own parts below this are kept for a restart; losing larger ones costs one contribution."""
+HELD_UP_S = 0.01
+"""Who had to wait for the worker for less than this was not held up."""
 TRAIN_SHARE = 0.8
 """Of the time until commitments are due; the rest is for encoding and sending."""
 
@@ -31,6 +33,8 @@ class Contributor:
     remembering: Remembering | None
     """The job's shared memory, if it has one."""
     auditing: Auditing
+    _usual_s: float | None = None
+    """How long the last training took that nothing held up."""
     _undo: int | None = None
     """Round whose steps the worker's local state must forget: they were not used."""
     _anew: bool = False
@@ -48,7 +52,12 @@ class Contributor:
                 self._anew = True
             elif not used and self._undo is None:
                 self._undo = closed.decision.round
+        self.auditing.auditor.keep_worker()  # for the next steps, which come first
         self.auditing.closed(closed)
+
+    def idle(self) -> None:
+        """There is nothing to train in this round."""
+        self.auditing.auditor.give_worker()
 
     async def caught_up(self, round_: int) -> None:
         """Others proved the rounds up to ``round_``: the worker's local state starts anew."""
@@ -88,13 +97,15 @@ class Contributor:
                     rounds=manifest.job.rounds,
                     data_seed=data_seed(context.prev, own),
                     steps=manifest.round.steps,
-                    deadline_s=max(0.0, within_s - waited_s),
+                    deadline_s=self._left_s(within_s, waited_s),
                     continued=replica.skipped,
                     keep=keeps,
                 )
             )
         finally:
             self.auditing.auditor.give_worker()
+        if waited_s < HELD_UP_S:
+            self._usual_s = reply.seconds
         flow.reached("update")
         self.shown.loss = reply.loss
         update = await self.deps.behaviour.update(round_, reply.update)
@@ -131,6 +142,17 @@ class Contributor:
         if every and certified > 0 and certified % every == 0:
             await self.draw()
 
+    def _left_s(self, within_s: float, waited_s: float) -> float:
+        """How long to train after a replay held us up: until about when we are done otherwise.
+
+        Others wait for the slowest f only half as long as for the rest: who trains its whole time
+        after a replay is left out of the round.
+        """
+        if waited_s < HELD_UP_S:
+            return within_s
+        usual_s = within_s if self._usual_s is None else min(within_s, self._usual_s)
+        return max(0.0, usual_s - waited_s)
+
     async def _take_worker(self) -> float:
         """Have the worker to ourselves, settled; seconds until then."""
         loop = asyncio.get_running_loop()
@@ -155,6 +177,7 @@ class Contributor:
 
     async def finish(self) -> None:
         """The last round is certified: stop, evaluate, draw, keep."""
+        self.idle()
         if self.remembering is not None:
             self.remembering.finish()
         await self.evaluate(self.replica.head.round)

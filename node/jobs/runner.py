@@ -248,6 +248,8 @@ class JobRunner:
             scope.create_task(self._behind.watch(flow, self._catcher, self._others()))
             if "commit" not in slots and signer is not None:
                 scope.create_task(contributor.contribute(flow))
+            else:
+                contributor.idle()
             try:
                 outcome = await flow.run()
             finally:
