@@ -62,6 +62,12 @@ class Equivocation(PeerError):
     reason = "equivocation"
 
 
+class FalseWork(PeerError):
+    """Enough auditors found that a contribution does not follow from the steps it stands for."""
+
+    reason = "false_work"
+
+
 class Refused(PeerError):
     """The remote peer answered that it will not serve the call."""
 

@@ -5,6 +5,7 @@ its own and hands it flat float32 vectors; it never sees a peer, a clock or a ne
 """
 
 import hashlib
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -224,6 +225,38 @@ class Sharded(Protocol):
             count: Into how many parts the data is divided.
         """
         ...
+
+
+@runtime_checkable
+class Replayable(Protocol):
+    """What a workload has besides ``Workload``'s, if others can replay its rounds.
+
+    A round of ``train`` that is not ``continued`` must then follow, bit for bit in one compute
+    class, from its arguments, the number of steps and the local state alone.
+    """
+
+    def local_state(self) -> bytes:
+        """All that the next ``train`` depends on besides its arguments: the inner optimizer.
+
+        Empty before the first step and after ``reset``.
+        """
+        ...
+
+    def load_local_state(self, data: bytes) -> None:
+        """Go on from where ``local_state`` was taken; ``data`` may come from a liar.
+
+        Raises:
+            WorkloadError: This is no local state of such a workload; nothing has changed.
+        """
+        ...
+
+
+def step_clock() -> Clock:
+    """A clock that counts how often it was read: a deadline of k then ends after k steps.
+
+    ``Workload.train`` reads its clock before the first step and after each one.
+    """
+    return itertools.count().__next__
 
 
 def step_rng(data_seed: bytes, step: int) -> np.random.Generator:

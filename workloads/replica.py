@@ -40,6 +40,44 @@ class Replica:
         """Start Adam afresh; the parameters stay."""
         self._adam = torch.optim.Adam([self._flat], fused=True)
 
+    def local_state(self) -> bytes:
+        """Adam's state: step count, mean and mean square of the gradients, float32 little-endian.
+
+        Length 4 + 8d; empty before the first step.
+        """
+        state = self._adam.state.get(self._flat)
+        if not state:
+            return b""
+        pieces = (state["step"].reshape(1), state["exp_avg"], state["exp_avg_sq"])
+        return b"".join(p.detach().to("cpu").numpy().astype("<f4").tobytes() for p in pieces)
+
+    def load_local_state(self, data: bytes) -> None:
+        """Take over what ``local_state`` gave, maybe elsewhere.
+
+        Raises:
+            WorkloadError: another length, a number that is not finite, or that no Adam reaches.
+        """
+        if not data:
+            self.reset()
+            return
+        d = self._flat.numel()
+        if len(data) != 4 + 8 * d:
+            raise WorkloadError(
+                f"an Adam state of {len(data)} bytes for {d} parameters: 0 or {4 + 8 * d} expected"
+            )
+        values = np.frombuffer(data, "<f4").astype(np.float32)
+        steps, squares = float(values[0]), values[1 + d :]
+        if not np.isfinite(values).all() or steps < 1 or steps % 1 or squares.min() < 0:
+            raise WorkloadError("an Adam state with numbers that no training reaches")
+        mean, square = (torch.from_numpy(v.copy()) for v in (values[1 : 1 + d], squares))
+        self.reset()
+        # As the fused Adam keeps them: all three where the parameters are.
+        self._adam.state[self._flat] = {
+            "step": torch.tensor(steps, device=self._flat.device),
+            "exp_avg": mean.to(self._flat.device),
+            "exp_avg_sq": square.to(self._flat.device),
+        }
+
     def write(self, params: FloatVector) -> None:
         """Set the parameters."""
         with torch.no_grad():

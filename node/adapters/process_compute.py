@@ -20,6 +20,8 @@ from node.ports import (
     AdvanceReply,
     AdvanceRequest,
     FloatVector,
+    ReplayReply,
+    ReplayRequest,
     Shard,
     TrainReply,
     TrainRequest,
@@ -92,6 +94,8 @@ class ProcessWorker:
         self._lifeline = Lifeline(self._commands)
         self._shapes: Shapes = []
         self._memory: MemoryForm | None = None
+        self._replayable = False
+        self._class = b""
         self._inbox: FloatVector = np.empty(0, np.float32)
         self._outbox: FloatVector = np.empty(0, np.float32)
 
@@ -107,6 +111,8 @@ class ProcessWorker:
             hello = await worker._commands.start(start)
             worker._shapes = [(name, tuple(shape)) for name, shape in hello["shapes"]]
             worker._memory = MemoryForm(**hello["memory"]) if hello["memory"] else None
+            worker._replayable = hello["replayable"]
+            worker._class = bytes.fromhex(hello["class"])
             for fd in memories:
                 size_memory(fd, count_params(worker._shapes))
             worker._inbox, worker._outbox = map_memory(memories[0]), map_memory(memories[1])
@@ -141,6 +147,16 @@ class ProcessWorker:
     def memory(self) -> MemoryForm | None:
         """Form of the shared entries."""
         return self._memory
+
+    @property
+    def replayable(self) -> bool:
+        """Whether the workload can replay rounds."""
+        return self._replayable
+
+    @property
+    def compute_class(self) -> bytes:
+        """What decides the bits that the worker computes."""
+        return self._class
 
     async def advance(self, request: AdvanceRequest) -> AdvanceReply:
         """One slice of a job that shares a memory."""
@@ -185,10 +201,48 @@ class ProcessWorker:
                     "steps": request.steps,
                     "deadline_s": request.deadline_s,
                     "continued": request.continued,
+                    "keep": request.keep,
                 }
             )
             update = await self._taken()
-        return TrainReply(update, answer["steps_done"], answer["loss"], answer["seconds"])
+        before, after = (bytes.fromhex(text) for text in answer["local"])
+        return TrainReply(
+            update, answer["steps_done"], answer["loss"], answer["seconds"], before, after
+        )
+
+    async def opening(self, round_: int) -> bytes | None:
+        """The local state from before ``round_``."""
+        async with self._turn:
+            answer, attached = await self._commands.call_with(
+                {"op": "opening", "round": round_}, ()
+            )
+        return attached[0] if answer["kept"] else None
+
+    async def revert(self, round_: int) -> None:
+        """Return to the local state from before ``round_``."""
+        async with self._turn:
+            await self._commands.call({"op": "revert", "round": round_})
+
+    async def replay(self, request: ReplayRequest) -> ReplayReply | None:
+        """Another node's local steps."""
+        async with self._turn:
+            await self._given(request.params)
+            answer, _ = await self._commands.call_with(
+                {
+                    "op": "replay",
+                    "round": request.round,
+                    "rounds": request.rounds,
+                    "data_seed": request.data_seed.hex(),
+                    "steps": request.steps,
+                    "steps_done": request.steps_done,
+                    "shard": list(request.shard),
+                },
+                [request.local_state],
+            )
+            if answer["after"] is None:
+                return None
+            update = await self._taken()
+        return ReplayReply(update, bytes.fromhex(answer["after"]), answer["seconds"])
 
     async def evaluate(self, params: FloatVector) -> Mapping[str, float]:
         """Metrics of ``params``."""

@@ -14,6 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from node.adapters.compute_class import compute_class
+from node.adapters.replaying import Replaying
 from node.adapters.shared_memory import map_memory
 from node.adapters.worker_frames import (
     HEAD_BYTES,
@@ -24,7 +26,7 @@ from node.adapters.worker_frames import (
     head_size,
     split_blobs,
 )
-from node.ports import FloatVector
+from node.ports import FloatVector, ReplayRequest, Shard
 from workloads import api
 
 TEXT_CHARS_MAX = 4000
@@ -41,11 +43,14 @@ def run_worker(commands: socket.socket, fd_in: int, fd_out: int) -> None:
     start = received[0]
     try:
         workload = _load(start)
-        if isinstance(workload, api.Sharded):
-            workload.shard(*start["shard"])
         shapes = [[name, list(shape)] for name, shape in workload.shapes]
         form = workload.memory if isinstance(workload, api.Remembers) else None
-        hello = {"shapes": shapes, "memory": asdict(form) if form else None}
+        hello = {
+            "shapes": shapes,
+            "memory": asdict(form) if form else None,
+            "replayable": isinstance(workload, api.Replayable),
+            "class": compute_class(start["threads"]).hex(),
+        }
         commands.sendall(encode_frame(hello))
     except Exception as error:
         commands.sendall(encode_frame(_failure(error)))
@@ -55,7 +60,7 @@ def run_worker(commands: socket.socket, fd_in: int, fd_out: int) -> None:
         command, blobs = received
         try:
             # The node has sized both buffers once it has seen the shapes.
-            server = server or _Server(workload, map_memory(fd_in), map_memory(fd_out))
+            server = server or _Server(workload, start, map_memory(fd_in), map_memory(fd_out))
             answer, attached = server.answer(command["op"], command, blobs)
             frame = encode_frame({"id": command["id"], **answer}, attached)
         except Exception as error:
@@ -68,8 +73,14 @@ def _load(start: Mapping[str, Any]) -> api.Workload:
 
     torch.set_num_threads(start["threads"])
     _reseed(start["seed"])
-    kind = api.load(start["workload"])
-    return kind(start["config"], start["seed"], start["device"])
+    return _make(start, tuple(start["shard"]))
+
+
+def _make(start: Mapping[str, Any], shard: Shard) -> api.Workload:
+    workload = api.load(start["workload"])(start["config"], start["seed"], start["device"])
+    if isinstance(workload, api.Sharded):
+        workload.shard(*shard)
+    return workload
 
 
 def _reseed(seed: int) -> None:
@@ -91,8 +102,15 @@ Answer = tuple[Mapping[str, Any], Sequence[bytes]]
 class _Server:
     """Answers commands with one workload and two buffers."""
 
-    def __init__(self, workload: api.Workload, inbox: FloatVector, outbox: FloatVector) -> None:
+    def __init__(
+        self,
+        workload: api.Workload,
+        start: Mapping[str, Any],
+        inbox: FloatVector,
+        outbox: FloatVector,
+    ) -> None:
         self._workload = workload
+        self._replaying = Replaying(workload, lambda shard: _make(start, shard))
         self._inbox = inbox
         self._outbox = outbox
         self._started = False
@@ -100,12 +118,18 @@ class _Server:
     def answer(self, op: str, command: Mapping[str, Any], blobs: Sequence[bytes]) -> Answer:
         if op == "advance":
             return self._advance(command, blobs)
+        if op == "replay":
+            return self._replay(command, blobs[0] if blobs else b""), ()
+        if op == "opening":
+            kept = self._replaying.opening(command["round"])
+            return {"kept": kept is not None}, (kept or b"",)
         operations: Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
             "initial": self._initial,
             "train": self._train,
             "evaluate": self._evaluate,
             "artifacts": self._artifacts,
             "reset": self._reset,
+            "revert": self._revert,
         }
         return operations[op](command), ()
 
@@ -137,6 +161,8 @@ class _Server:
 
     def _train(self, command: Mapping[str, Any]) -> Mapping[str, Any]:
         start_s = time.monotonic()
+        keep = command["keep"]
+        before = self._replaying.begin(command["round"]) if keep else b""
         result = self._workload.train(
             self._inbox,
             round_=command["round"],
@@ -148,8 +174,35 @@ class _Server:
             clock=time.monotonic,
         )
         self._outbox[:] = result.update
-        seconds = time.monotonic() - start_s
-        return {"steps_done": result.steps_done, "loss": result.loss, "seconds": seconds}
+        after = self._replaying.end() if keep else b""
+        return {
+            "steps_done": result.steps_done,
+            "loss": result.loss,
+            "seconds": time.monotonic() - start_s,
+            "local": [before.hex(), after.hex()],
+        }
+
+    def _replay(self, command: Mapping[str, Any], local_state: bytes) -> Mapping[str, Any]:
+        start_s = time.monotonic()
+        request = ReplayRequest(
+            params=self._inbox,
+            round=command["round"],
+            rounds=command["rounds"],
+            data_seed=bytes.fromhex(command["data_seed"]),
+            steps=command["steps"],
+            steps_done=command["steps_done"],
+            local_state=local_state,
+            shard=tuple(command["shard"]),
+        )
+        replayed = self._replaying.replay(request)
+        if replayed is None:
+            return {"after": None}
+        self._outbox[:], after = replayed
+        return {"after": after.hex(), "seconds": time.monotonic() - start_s}
+
+    def _revert(self, command: Mapping[str, Any]) -> Mapping[str, Any]:
+        self._replaying.revert(command["round"])
+        return {}
 
     def _evaluate(self, command: Mapping[str, Any]) -> Mapping[str, Any]:
         metrics = self._workload.evaluate(self._inbox)

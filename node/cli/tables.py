@@ -91,6 +91,11 @@ def job_details(job: JobStatus) -> RenderableType:
         facts.add_row("refused", f"{short_id(peer)}: {reason}")
     for peer, round_ in sorted(job.bans.items()):
         facts.add_row("banned", f"{short_id(peer)}: by the certificate of round {round_}")
+    if job.audits:
+        counts = ", ".join(f"{count} {name}" for name, count in sorted(job.audits.items()))
+        facts.add_row("audits", counts)
+    for peer, round_ in sorted(job.convicted.items()):
+        facts.add_row("convicted", f"{short_id(peer)}: false work in round {round_}")
     facts.add_row("loss", format_number(job.loss, ".6f"))
     for name, value in sorted(job.metrics.items()):
         facts.add_row(name, f"{value:.6g} (round {job.metrics_round})")

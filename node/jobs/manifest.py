@@ -5,8 +5,6 @@ decides how a job runs, its first electorate included, is inside them.
 """
 
 import json
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -17,10 +15,10 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from node.config import Many, Settings, build, read_toml
 from node.errors import BadSignature, Malformed, TooLarge
-from node.identity import Signer, Verifier, public_key_of, verify
+from node.identity import Signer, Verifier, verify
+from node.jobs.manifest_values import INT_MAX, RuleText, peer, plain
 from node.types import ELECTORS_MAX, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, JobId, PeerId
 from node.wire import peer_pb2
-from node.wire.limits import RULE_PATTERN
 
 MANIFEST_BYTES_MAX = 64 * 1024
 """Largest canonical manifest, in bytes."""
@@ -29,58 +27,8 @@ SIGNED_MANIFEST_BYTES_MAX = MANIFEST_BYTES_MAX + 256
 SIGNATURE_KIND = "manifest"
 
 _DOMAIN = b"artel/1 job\0"
-_DEPTH_MAX = 8
-_KEY_CHARS_MAX = 64
-_INT_MAX = 2**63 - 1
 _NAME = r"^[a-z][a-z0-9_]{0,31}\z"
 _OPTIONAL_NAME = r"^([a-z][a-z0-9_]{0,31})?\z"
-
-
-def _plain(value: Any, depth: int = 0) -> Any:
-    """Return ``value`` if JSON says it exactly: bool, int, float, str, lists and tables of them."""
-    if depth > _DEPTH_MAX:
-        raise ValueError(f"tables may be nested {_DEPTH_MAX} deep")
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if not 0 < len(key) <= _KEY_CHARS_MAX or not key.isascii() or not key.isprintable():
-                raise ValueError(f"a key has 1 to {_KEY_CHARS_MAX} printable ASCII characters")
-            _plain(inner, depth + 1)
-    elif isinstance(value, list):
-        for inner in value:
-            _plain(inner, depth + 1)
-    elif isinstance(value, str):
-        value.encode()  # UnicodeEncodeError is a ValueError: no lone surrogates.
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError("a number must be finite")
-    elif isinstance(value, int):
-        if abs(value) > _INT_MAX:
-            raise ValueError("an integer must fit in 64 bits")
-    else:
-        raise ValueError(f"a {type(value).__name__} cannot be a workload setting")
-    return value
-
-
-def _peer(text: str) -> str:
-    try:
-        public_key_of(text)
-    except Malformed as error:
-        raise ValueError(f"{text[:80]!r} is not a peer id (12D3KooW...)") from error
-    return text
-
-
-def _rule(text: str) -> str:
-    """The one spelling of a rule; which names there are is the registry's business."""
-    spelled = " | ".join(name.strip() for name in text.split("|"))
-    if not re.match(RULE_PATTERN, spelled):
-        raise ValueError(
-            f"{text[:80]!r} is not a rule: write a name such as caf, or up to three steps before "
-            "it, with | between them, as in nnm | caf"
-        )
-    return spelled
-
-
-_RuleText = Annotated[str, AfterValidator(_rule)]
 
 
 class JobSection(Settings):
@@ -90,7 +38,7 @@ class JobSection(Settings):
     """For people; the job id identifies."""
     workload: str = Field(pattern=r"^[a-z0-9_-]{1,64}\z")
     """Name in the entry-point group ``artel.workloads``."""
-    seed: int = Field(default=0, ge=0, le=_INT_MAX)
+    seed: int = Field(default=0, ge=0, le=INT_MAX)
     """Seeds the first parameters and the order of the data."""
     rounds: int = Field(ge=1, le=10**7)
     """The last round; the job is done when it is certified."""
@@ -131,9 +79,9 @@ class ExchangeSection(Settings):
     codec: str = Field(default="int8", pattern=_NAME)
     result_codec: str = Field(default="", pattern=_OPTIONAL_NAME)
     """Codec of the results; empty: as ``codec``."""
-    rule: _RuleText = "centered_clip"
+    rule: RuleText = "centered_clip"
     """A rule, or steps before it and a rule with ``|`` between them: ``nnm | caf``."""
-    rule_small: _RuleText = "trimmed_mean"
+    rule_small: RuleText = "trimmed_mean"
     """Rule where there are fewer contributions than ``rule`` is defined for."""
     replicas: int = Field(default=0, ge=0, le=ELECTORS_MAX)
     """Reducers of each part; 0: min(f + 1, 3)."""
@@ -152,7 +100,7 @@ class OuterSection(Settings):
 class ElectorateSection(Settings):
     """Who votes."""
 
-    founders: Many[Annotated[str, AfterValidator(_peer)]] = Field(
+    founders: Many[Annotated[str, AfterValidator(peer)]] = Field(
         default=(), max_length=ELECTORS_MAX
     )
     """E_1, peer ids. Empty: the proposer alone, written in when the manifest is signed."""
@@ -166,15 +114,24 @@ class ElectorateSection(Settings):
         return self
 
 
+class AuditSection(Settings):
+    """How often local steps are taken again by others."""
+
+    rate: float = Field(default=0.006, ge=0.0, le=1.0)
+    """Chance that a contribution is audited. At 0.006 audits cost at most a twentieth of what
+    rounds do, openings included (docs/protocol.md, "Audits"); 0: never."""
+
+
 class JobManifest(Settings):
     """Everything that decides how a job runs. Its tables must not be changed in place."""
 
     job: JobSection
-    workload: Annotated[dict[str, Any], AfterValidator(_plain)] = Field(default_factory=dict)
+    workload: Annotated[dict[str, Any], AfterValidator(plain)] = Field(default_factory=dict)
     """Settings that the workload checks itself: JSON values, at most 8 deep."""
     round: RoundSection = RoundSection()
     exchange: ExchangeSection = ExchangeSection()
     outer: OuterSection = OuterSection()
+    audit: AuditSection = AuditSection()
     electorate: ElectorateSection = ElectorateSection()
 
     @model_validator(mode="after")

@@ -12,6 +12,26 @@ ROUNDS_SHOWN = 256
 
 
 @dataclass
+class Audits:
+    """What a job's audits came to on this node."""
+
+    done: dict[str, int] = field(default_factory=dict)
+    """Verdict -> audits that this node made."""
+    convicted: dict[PeerId, int] = field(default_factory=dict)
+    """Peer -> round in which its work was false, as enough auditors found."""
+    steps: int = 0
+    seconds: float = 0.0
+    """Local steps of others that were taken again here, and how long that took."""
+    bytes_opened: int = 0
+    """Bytes of own local memory that auditors were given."""
+
+    def shown(self) -> dict[str, int]:
+        """As status shows it; empty while there was nothing."""
+        costs = {"steps": self.steps, "bytes": self.bytes_opened}
+        return {**self.done, **{name: cost for name, cost in costs.items() if cost}}
+
+
+@dataclass
 class Progress:
     """Nothing here decides anything."""
 
@@ -28,6 +48,7 @@ class Progress:
     """Peer -> weight of its contribution in the last certified round, where it was computed."""
     round_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=ROUNDS_SHOWN))
     artifacts: Sequence[str] = ()
+    audits: Audits = field(default_factory=Audits)
 
     def take(self, decision: Decision, ids: Sequence[PeerId]) -> None:
         """A round was decided; ``ids`` are its electors."""

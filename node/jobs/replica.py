@@ -9,18 +9,21 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from node.exchange.core import Deadlines, RoundContext, RoundRules
 from node.identity import Verifier
+from node.jobs.encoding import Encoded, Local
 from node.jobs.geometry import Geometry
 from node.jobs.records import JobRecords
 from node.jobs.round_flow import RoundOutcome
 from node.jobs.serving import Shelf
-from node.jobs.work import Encoded, Local, apply_results, start_state
+from node.jobs.work import apply_results, start_state
 from node.ledger.chain import Head, extend
 from node.ledger.votes import decision_id
 from node.ports import Compute, FloatVector
 from node.state.outer import OuterState
 from node.state.snapshot import state_root
 from node.types import Digest
+from node.wire.messages import Decision
 
 S_PER_PARAM = 5e-9
 """Cost of one step of the state for one parameter, in seconds, for the simulator."""
@@ -45,6 +48,10 @@ class Replica:
     """What of this node's own updates lives on from round to round."""
     skipped: bool = False
     """The last round was a SKIP: local steps go on from where they stand."""
+    after_skip: bool = False
+    """The last certified round was a SKIP, whether this node took part in it or not."""
+    auditable: bool = False
+    """Local memory must follow from contributions that others can audit."""
     _local_next: tuple[Digest, Local] | None = None
     """(last decision when it was encoded, local memory if that contribution is used)."""
     _snapshot_due: asyncio.Event = field(default_factory=asyncio.Event)
@@ -83,6 +90,8 @@ class Replica:
         replica = cls(head, g, records, compute, shelf, state, root, Local.new(g))
         at = await replica._load_newest(heads)
         replica._snapshot_round = at or -1
+        before = heads.get(head.round - 1)
+        replica.after_skip = head.skips > (before.skips if before else 0)
         await replica._roll_forward(heads, at)
         replica._publish()
         return replica
@@ -124,19 +133,53 @@ class Replica:
 
     # Rounds ------------------------------------------------------------------------------------
 
+    def context(
+        self, me: int | None, rules: RoundRules, deadlines: Deadlines, wide_first: bool
+    ) -> RoundContext:
+        """Facts of the next round.
+
+        Args:
+            me: our index in the electorate, if we are in it.
+            rules: those of the round's electorate.
+            deadlines: of this node.
+            wide_first: see docs/protocol.md, "Leader".
+        """
+        head = self.head
+        return RoundContext(
+            job=head.job,
+            round=head.round + 1,
+            prev=head.id,
+            state_root=self.root,
+            electorate=head.electorate,
+            me=me,
+            rules=rules,
+            deadlines=deadlines,
+            lease_until_round=head.lease_until_round,
+            memory=head.memory,
+            wide_first=wide_first,
+        )
+
     def encoded(self, prev: Digest, encoded: Encoded) -> None:
         """Our update of this round is encoded; what it leaves counts only if it is used."""
         self._local_next = (prev, encoded.local)
 
-    async def close(self, outcome: RoundOutcome, me: int | None) -> None:
-        """Keep the certificate, take the state, settle local memory."""
+    async def close(self, outcome: RoundOutcome, me: int | None) -> bool:
+        """Keep the certificate, take the state, settle local memory.
+
+        Returns:
+            Whether the contribution that was encoded here was used.
+        """
         decision = outcome.decision
         await self.records.put_certificates({decision.round: outcome.certificate})
-        ours = me in {e for e, _ in decision.plan}
-        if ours and self._local_next and self._local_next[0] == self.head.id:
-            self.local = self._local_next[1]
+        coming = self._local_next
+        used = me in {e for e, _ in decision.plan}
+        used = used and coming is not None and coming[0] == self.head.id
+        if used and coming is not None:
+            self.local = coming[1]
         self._local_next = None
-        self.skipped = decision.skip
+        if self.auditable and self.after_skip and not decision.skip:
+            self.local = Local.new(self.g)  # nobody could audit what would be carried on
+        self.skipped = self.after_skip = decision.skip
         self.head = extend(self.head, decision, decision_id(outcome.certificate.decision))
         if outcome.state is not None:
             self.state, self.root = outcome.state, decision.state_root
@@ -144,9 +187,18 @@ class Replica:
         elif not decision.skip and await self._apply_kept(decision.round, decision.state_root):
             # Votes that all sent again after a restart may decide before anybody computed anew.
             self._publish()
+        return used
 
-    def jump(self, head: Head, state: OuterState | None) -> None:
-        """Go to a later head that others proved, with its state; local memory starts anew."""
+    def jump(self, head: Head, state: OuterState | None, decision: Decision | None) -> None:
+        """Go to a later head that others proved, with its state; local memory starts anew.
+
+        Args:
+            head: where the chain ends.
+            state: its state; None: it has not changed.
+            decision: the last one; None: the head has not moved.
+        """
+        if decision is not None:
+            self.after_skip = decision.skip
         self.head = head
         if state is not None:
             assert head.state_root is not None

@@ -30,11 +30,11 @@ from node.exchange.effects import (
 )
 from node.exchange.round import Result, RoundMachine
 from node.jobs.courier import Courier
+from node.jobs.encoding import Encoded
 from node.jobs.records import JobRecords
 from node.jobs.round_times import RoundTimes
 from node.jobs.round_work import RoundWork
 from node.jobs.scope import Scope
-from node.jobs.work import Encoded
 from node.ledger.evidence import describe
 from node.ledger.votes import decision_id
 from node.state.outer import OuterState

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 
 from node.errors import ConfigError, PeerError, Unavailable, WorkerFailed
 from node.exchange.canonical import golden_check
-from node.exchange.core import RoundContext
 from node.exchange.deadlines import Bounds, DeadlineEstimator
 from node.identity import public_key_of
+from node.jobs.auditing import Auditing, Closed
 from node.jobs.behind import Behind
 from node.jobs.contributing import Contributor
 from node.jobs.courier import Counters, Courier
 from node.jobs.deps import RunnerDeps
 from node.jobs.following import Following, why_following
-from node.jobs.geometry import Geometry, geometry
+from node.jobs.geometry import geometry
 from node.jobs.mailbox import Mailbox
 from node.jobs.manifest import SignedManifest
 from node.jobs.progress import Progress
@@ -53,6 +53,7 @@ class JobRunner:
         self.replica: Replica | None = None
         self.remembering: Remembering | None = None
         founders = Electorate.of(map(public_key_of, signed.founders))
+        self.auditing: Auditing | None = None
         self._genesis = genesis(self.job, founders, self.manifest.job.rounds)
         self._records = JobRecords(deps.ports.store, self.job)
         self._mailbox = Mailbox()
@@ -174,31 +175,39 @@ class JobRunner:
             )
             if self.remembering is not None:
                 group.create_task(self.remembering.run())
+            self.auditing = Auditing(
+                self.deps, self.manifest, self._genesis, g, worker, group, self.counters,
+                self.progress.audits, self._may_vote,
+            )  # fmt: skip
+            self.replica.auditable = self.auditing.is_on
+            await self.auditing.start(self.replica.head.round)
+            group.create_task(self.auditing.run())
             contributor = Contributor(
-                self.deps, self.manifest, self.progress, worker, self.replica, self.remembering
-            )
-            await self._rounds(worker, self.replica, contributor)
+                self.deps, self.manifest, self.progress, worker, self.replica, self.remembering,
+                self.auditing,
+            )  # fmt: skip
+            await self._rounds(self.replica, contributor)
             await self._finish(contributor)
             await asyncio.Event().wait()  # go on serving those who are behind
 
-    async def _rounds(self, worker: Worker, replica: Replica, contributor: Contributor) -> None:
+    async def _rounds(self, replica: Replica, contributor: Contributor) -> None:
         while self.head.round < self.manifest.job.rounds and not self.head.halted:
             if self.me is None:
-                await self._follow(worker, replica)
+                await self._follow(contributor, replica)
             elif self._behind.proven_by or not replica.is_current:
                 first = [self._behind.proven_by] if self._behind.proven_by else []
-                await self._catch_up(worker, replica, [*first, *self._others()])
+                await self._catch_up(contributor, replica, [*first, *self._others()])
             else:
                 await self._round(replica, contributor)
         while not replica.is_current:
             peers = self._others()
             asked = self._following.ask(peers) if self.me is None else peers
-            await self._catch_up(worker, replica, asked)
+            await self._catch_up(contributor, replica, asked)
 
-    async def _follow(self, worker: Worker, replica: Replica) -> None:
+    async def _follow(self, contributor: Contributor, replica: Replica) -> None:
         """One look at the chain from outside the electorate."""
         before = self.head.round
-        await self._catch_up(worker, replica, self._following.ask(self._others()))
+        await self._catch_up(contributor, replica, self._following.ask(self._others()))
         self.progress.state = "running"
         if replica.is_current:
             self.progress.reason = why_following(self.head, self.deps.signer.public_key)
@@ -217,7 +226,8 @@ class JobRunner:
         started = loop.time()
         signer = self.deps.signer if self._may_vote else None
         g = replica.g.with_electorate(self.manifest, self.head.electorate)
-        context = self._context(replica, g)
+        waits = self._deadlines.deadlines()
+        context = replica.context(self.me, g.rules, waits, self._wide_first)
         machine, work = await begin_round(context, g, replica, self._records, self.deps, signer)
         async with Scope() as scope:
             flow = self.flow = RoundFlow(
@@ -235,32 +245,19 @@ class JobRunner:
             scope.create_task(self._behind.watch(flow, self._catcher, self._others()))
             if "commit" not in machine.core.slots and signer is not None:
                 scope.create_task(contributor.contribute(flow))
+            else:
+                contributor.idle()
             try:
                 outcome = await flow.run()
             finally:
                 self.flow = None
                 flow.close()
                 scope.cancel_all()
-        await replica.close(outcome, self.me)
+        closed = Closed.of(context, outcome, machine.core.opened, replica)
+        contributor.closed(closed, used=await replica.close(outcome, self.me))
         self._note_bans(context.electorate)
         self.deps.failpoint("certified", round_)
         self._note(outcome, flow, loop.time() - started)
-
-    def _context(self, replica: Replica, g: Geometry) -> RoundContext:
-        head = replica.head
-        return RoundContext(
-            job=self.job,
-            round=self.round_now,
-            prev=head.id,
-            state_root=replica.root,
-            electorate=head.electorate,
-            me=self.me,
-            rules=g.rules,
-            deadlines=self._deadlines.deadlines(),
-            lease_until_round=head.lease_until_round,
-            memory=head.memory,
-            wide_first=self._wide_first,
-        )
 
     def _note(self, outcome: RoundOutcome, flow: RoundFlow, seconds: float) -> None:
         """Learn from a certified round, and show it."""
@@ -288,7 +285,9 @@ class JobRunner:
 
     # Catching up -------------------------------------------------------------------------------
 
-    async def _catch_up(self, worker: Worker, replica: Replica, peers: Sequence[PeerId]) -> None:
+    async def _catch_up(
+        self, contributor: Contributor, replica: Replica, peers: Sequence[PeerId]
+    ) -> None:
         """Follow the chain to its end and fetch the state."""
         before, electorate = replica.head.round, replica.head.electorate
         head, last = await self._catcher.forward(replica.head, peers)
@@ -305,9 +304,9 @@ class JobRunner:
                 self.progress.reason = f"nobody gives the state of round {head.round} yet"
                 await asyncio.sleep(STATE_RETRY_S)
         if head.round > before or state is not None:
-            replica.jump(head, state)
+            replica.jump(head, state, last[0] if last else None)
             self._note_bans(electorate)
-            await worker.reset()
+            await contributor.caught_up(head.round)
             self.deps.on_event("caught_up", round=head.round, missed=head.round - before)
 
     async def _finish(self, contributor: Contributor) -> None:

@@ -1,7 +1,7 @@
 """All jobs of one node: hands each its messages, starts and stops them, remembers them.
 
-Flow. Methods served: "round/1", "fetch/1", "chain/1", "state/1", "chunks/1", and those of shared
-memories (docs/protocol.md, "Methods").
+Flow. Methods served: "round/1", "fetch/1", "chain/1", "state/1", "chunks/1", those of audits, and
+those of shared memories (docs/protocol.md, "Methods").
 """
 
 import asyncio
@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar
 
 from node.errors import ConfigError, PeerError, Refused
+from node.jobs.auditing import FINDING_METHOD, Auditing
+from node.jobs.auditor import OPENING_METHOD
 from node.jobs.courier import FETCH_METHOD, ROUND_METHOD, UNKNOWN_JOB
 from node.jobs.deps import RunnerDeps
 from node.jobs.manifest import SignedManifest, decode_signed_manifest
@@ -18,6 +20,12 @@ from node.jobs.serving import Shelf
 from node.jobs.sync import CHAIN_METHOD, CHUNKS_METHOD, STATE_METHOD
 from node.ports import Transport
 from node.types import JobId, PeerId
+from node.wire.audit import (
+    FINDING_BYTES,
+    OPENING_REQUEST_BYTES,
+    decode_opening_request,
+    decode_signed_finding,
+)
 from node.wire.convert import decode_fetch, decode_round, encode_ack, encode_fetched
 from node.wire.convert_ledger import decode_chain_request, decode_state_request
 from node.wire.limits import CHUNKS_ASKED_MAX, PAYLOAD_BYTES_MAX
@@ -114,6 +122,13 @@ class JobService:
         transport.serve_stream(
             CHUNKS_METHOD, self._on_chunks, request_bytes_max=8 * CHUNKS_ASKED_MAX
         )
+        transport.serve_stream(
+            OPENING_METHOD,
+            self._on_opening,
+            request_bytes_max=OPENING_REQUEST_BYTES,
+            concurrent_max=2,
+        )
+        transport.serve(FINDING_METHOD, self._on_finding, request_bytes_max=FINDING_BYTES)
 
     def _runner(self, job: JobId) -> JobRunner:
         runner = self._runners.get(job)
@@ -156,6 +171,27 @@ class JobService:
         shelf = self._shelf(wanted.job)
         async for chunk in shelf.chunks(wanted):
             yield chunk
+
+    def _auditing(self, job: JobId) -> Auditing:
+        auditing = self._runner(job).auditing
+        if auditing is None:
+            raise Refused("the job is still starting here")
+        return auditing
+
+    async def _on_opening(self, peer: PeerId, request: bytes) -> AsyncIterator[bytes]:
+        job, round_ = self._decoded(peer, decode_opening_request, request)
+        async for chunk in self._auditing(job).opening(peer, round_):
+            yield chunk
+
+    async def _on_finding(self, peer: PeerId, request: bytes) -> bytes:
+        signed = self._decoded(peer, decode_signed_finding, request)
+        try:
+            self._auditing(signed.job).on_finding(peer, signed)
+        except PeerError as error:
+            if not isinstance(error, Refused):
+                self._blame(peer, error)
+            raise
+        return b""
 
     def _decoded(self, peer: PeerId, decode: Callable[[bytes], R], request: bytes) -> R:
         try:

@@ -48,6 +48,8 @@ def job_status(runner: JobRunner, electors_here: str) -> JobStatus:
         artifacts=tuple(runner.progress.artifacts),
         weights=dict(runner.progress.weights),
         bans={peer_id_of(key): round_ for key, round_ in runner.head.bans.items()},
+        audits=runner.progress.audits.shown(),
+        convicted={str(p): r for p, r in runner.progress.audits.convicted.items()},
     )
 
 

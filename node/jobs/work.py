@@ -1,7 +1,7 @@
 """The maths of one round, as pure functions that run in the maths lane.
 
-Encode an update, screen rows, reduce parts, apply results: nothing here waits or decides. Shapes:
-d parameters, cut into P parts by ``Geometry``.
+Screen rows, reduce parts, apply results: nothing here waits or decides. What a contributor computes
+is in ``encoding``. Shapes: d parameters, cut into P parts by ``Geometry``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from node.errors import Malformed
-from node.exchange.feedback import compensate, residual_after
 from node.exchange.gram import IntegerRow, assemble_gram, integer_gram, quantise_row
-from node.exchange.momentum import Momentum, advance
 from node.exchange.reduction import Resolution, pack_gram, unpack_gram
 from node.exchange.rules import Mixture, combine_weighted, mean_weights, rule
 from node.jobs.geometry import Geometry
@@ -21,96 +19,15 @@ from node.ports import FloatVector
 from node.state.outer import OuterState, outer_step_parts
 from node.state.snapshot import state_root
 from node.types import Digest, PeerId
-from node.wire.memory_messages import MemoryLine
 from node.wire.messages import Commitment, PartCommitment, PartScreen
 
 NOBODY = PeerId("")
 """Results belong to the round, not to a peer."""
-LOSS_MAX = 1e12
-"""Losses are shown, never used; larger ones are shown as this."""
 
 
 def start_state(g: Geometry, params: FloatVector) -> OuterState:
     """The state of round 0."""
     return OuterState(params, np.zeros(g.d, np.float32) if g.momentum else None)
-
-
-@dataclass(frozen=True, eq=False)
-class Local:
-    """What a contributor carries from one of its updates to the next."""
-
-    residual: FloatVector
-    """What compression lost so far. Shape [d]."""
-    momentum: Momentum
-
-    @classmethod
-    def new(cls, g: Geometry) -> "Local":
-        """Before the first update, and after it had to start anew."""
-        averaged = g.d if g.contributor_momentum else 0
-        return cls(np.zeros(g.d, np.float32), Momentum.zero(averaged))
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """An update on its way out."""
-
-    parts: tuple[bytes, ...]
-    commitment: Commitment
-    local: Local
-    """What stays here if the contribution is used."""
-
-
-def encode_update(
-    g: Geometry,
-    update: FloatVector,
-    local: Local,
-    *,
-    round_: int,
-    peer: PeerId,
-    prev: Digest,
-    root: Digest,
-    steps: int,
-    loss: float,
-    memory: tuple[MemoryLine, ...] = (),
-) -> Encoded:
-    """Encode ``update + residual`` part by part and bind us to it, after the job's momentum.
-
-    Args:
-        g: Geometry of the job.
-        update: Shape [d].
-        local: What earlier updates left.
-        round_: The round.
-        peer: Ourselves.
-        prev: Id of the last decision.
-        root: Root of the state that training started from.
-        steps: Local steps done.
-        loss: Mean training loss.
-        memory: What we hold of the job's shared memory, by rising public key.
-    """
-    momentum = local.momentum
-    if g.contributor_momentum:
-        momentum = advance(momentum, update, g.contributor_momentum)
-        update = momentum.update
-    parts: list[bytes] = []
-    bound: list[PartCommitment] = []
-    residual = local.residual
-    lost = np.empty_like(residual)
-    for index, at in enumerate(g.slices):  # a part at a time, while it is in cache
-        x = compensate(update[at], residual[at])
-        data = g.codec.encode(x)
-        try:
-            decoded = g.codec.decode(data, len(x))
-            row = quantise_row(decoded)
-            norm, exponent = row.sq_norm, row.exponent
-        except (Malformed, ValueError):  # only an attack encodes what nobody can decode
-            decoded, norm, exponent = np.zeros_like(x), 0, 0
-        parts.append(data)
-        place = leaf("update", g.job, round_, peer, index, data)
-        bound.append(PartCommitment(place, norm, exponent))
-        lost[at] = residual_after(x, decoded)
-    shown = loss if abs(loss) < LOSS_MAX else LOSS_MAX
-    commitment = Commitment(prev, root, tuple(bound), steps, round(shown * 1e6), memory=memory)
-    return Encoded(tuple(parts), commitment, Local(lost, momentum))
 
 
 @dataclass(frozen=True)

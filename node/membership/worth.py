@@ -21,6 +21,7 @@ BLAME: Mapping[str, float] = {
     "too_large": 4.0,
     "bad_signature": 5.0,
     "equivocation": 10.0,
+    "false_work": 10.0,
     "refused": 0.0,
     "expired": 0.0,
     "wrong_swarm": 0.0,

@@ -61,6 +61,11 @@ class JobStatus:
     node computed it; about 1 in sum."""
     bans: Mapping[str, int] = field(default_factory=dict)
     """Peer id -> round whose certificate banned it from the job."""
+    audits: Mapping[str, int] = field(default_factory=dict)
+    """Verdict -> audits of others' work that this node made; ``steps``: local steps taken again;
+    ``bytes``: of own local memory opened to auditors."""
+    convicted: Mapping[str, int] = field(default_factory=dict)
+    """Peer id -> round in which its work was false, as enough auditors found."""
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,15 @@ The event loop itself is the clock for waits; ``WallClock`` is only for signed, 
 
 from node.ports.behaviour import Behaviour, Ports, Rows, Sign
 from node.ports.compute import (
+    LOCAL_STATES_KEPT,
     WHOLE,
     AdvanceReply,
     AdvanceRequest,
     Arrived,
     Compute,
     FloatVector,
+    ReplayReply,
+    ReplayRequest,
     Shard,
     TrainReply,
     TrainRequest,
@@ -30,6 +33,7 @@ from node.ports.world import (
 )
 
 __all__ = [
+    "LOCAL_STATES_KEPT",
     "RECORD_BYTES_MAX",
     "WHOLE",
     "AdvanceReply",
@@ -42,6 +46,8 @@ __all__ = [
     "Handler",
     "Ports",
     "Record",
+    "ReplayReply",
+    "ReplayRequest",
     "Rows",
     "Shard",
     "Sign",

@@ -35,6 +35,8 @@ class TrainRequest:
     """Stop after this many seconds, whatever was done, but not before a quarter of ``steps``."""
     continued: bool = False
     """True after a SKIP: ``params`` are ignored and the worker goes on from where it stands."""
+    keep: bool = False
+    """Keep the local state from before the round, and tell digests: only of a replayable worker."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,43 @@ class TrainReply:
     loss: float
     """Mean training loss of the steps done."""
     seconds: float
+    local_before: bytes = b""
+    local_after: bytes = b""
+    """Digests of the workload's local state; empty where it was not kept."""
+
+
+@dataclass(frozen=True)
+class ReplayRequest:
+    """What a worker needs to take another node's local steps again."""
+
+    params: FloatVector
+    """Start of the steps. Shape [d]."""
+    round: int
+    rounds: int
+    data_seed: bytes
+    """Hash of (last decision, the other peer)."""
+    steps: int
+    steps_done: int
+    """Exactly so many are taken, ceil(steps / 4) to ``steps``."""
+    local_state: bytes
+    """The other's, from before the round."""
+    shard: Shard
+    """The other's."""
+
+
+@dataclass(frozen=True)
+class ReplayReply:
+    """What came of the steps."""
+
+    update: FloatVector
+    """As in ``TrainReply``. Shape [d]."""
+    local_after: bytes
+    """Digest of the local state after them."""
+    seconds: float
+
+
+LOCAL_STATES_KEPT = 2
+"""Rounds whose local state before them a worker keeps: the one in progress and that before it."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +137,16 @@ class Worker(Protocol):
         """Form of the entries that the job shares; None: it shares no memory."""
         ...
 
+    @property
+    def replayable(self) -> bool:
+        """Whether the workload can replay rounds, wherever it runs."""
+        ...
+
+    @property
+    def compute_class(self) -> bytes:
+        """32 bytes: workers of one class compute the same bits. Empty: not known to."""
+        ...
+
     async def initial(self) -> FloatVector:
         """The job's first parameters: the same bits on every machine. Shape [d]."""
         ...
@@ -108,6 +157,21 @@ class Worker(Protocol):
 
     async def train(self, request: TrainRequest) -> TrainReply:
         """Local steps."""
+        ...
+
+    async def opening(self, round_: int) -> bytes | None:
+        """The local state from before one of the last rounds; None: it was not kept."""
+        ...
+
+    async def revert(self, round_: int) -> None:
+        """Return to the local state from before ``round_``, if it was kept."""
+        ...
+
+    async def replay(self, request: ReplayRequest) -> ReplayReply | None:
+        """Take another node's local steps; the own replica stays as it is.
+
+        None: the workload refuses the local state.
+        """
         ...
 
     async def evaluate(self, params: FloatVector) -> Mapping[str, float]:

@@ -198,6 +198,7 @@ def encode_commitment(c: Commitment) -> bytes:
         beacon=c.beacon,
         sketch_root=c.sketch_root,
         memory=lines_to(c.memory),
+        compute_class=c.compute_class,
     ).SerializeToString()
 
 
@@ -224,6 +225,7 @@ def decode_commitment(body: bytes) -> Commitment:
         beacon=_optional(m.beacon, "beacon"),
         sketch_root=_optional(m.sketch_root, "sketch_root"),
         memory=lines_from(m.memory),
+        compute_class=_optional(m.compute_class, "compute_class"),
     )
 
 

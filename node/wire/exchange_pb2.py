@@ -26,7 +26,7 @@ from node.wire import ledger_pb2 as node_dot_wire_dot_ledger__pb2
 from node.wire import memory_pb2 as node_dot_wire_dot_memory__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18node/wire/exchange.proto\x12\x08\x61rtel.v1\x1a\x16node/wire/ledger.proto\x1a\x16node/wire/memory.proto\"G\n\x06Signed\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06signer\x18\x02 \x01(\x0c\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"E\n\x0ePartCommitment\x12\x0c\n\x04leaf\x18\x01 \x01(\x0c\x12\x13\n\x0bsquare_norm\x18\x02 \x01(\x04\x12\x10\n\x08\x65xponent\x18\x03 \x01(\x11\"\xf0\x01\n\nCommitment\x12\x0c\n\x04prev\x18\x01 \x01(\x0c\x12\x12\n\nstate_root\x18\x02 \x01(\x0c\x12\'\n\x05parts\x18\x03 \x03(\x0b\x32\x18.artel.v1.PartCommitment\x12\r\n\x05steps\x18\x04 \x01(\r\x12\x12\n\nloss_micro\x18\x05 \x01(\x12\x12\x14\n\x0clocal_before\x18\x06 \x01(\x0c\x12\x13\n\x0blocal_after\x18\x07 \x01(\x0c\x12\x0e\n\x06\x62\x65\x61\x63on\x18\x08 \x01(\x0c\x12\x13\n\x0bsketch_root\x18\t \x01(\x0c\x12$\n\x06memory\x18\n \x03(\x0b\x32\x14.artel.v1.MemoryLine\"-\n\x0eHeldCommitment\x12\x0f\n\x07\x65lector\x18\x01 \x01(\r\x12\n\n\x02id\x18\x02 \x01(\x0c\"l\n\x04Have\x12\x0c\n\x04view\x18\x01 \x01(\r\x12&\n\x04held\x18\x02 \x03(\x0b\x32\x18.artel.v1.HeldCommitment\x12.\n\x08prepared\x18\x03 \x01(\x0b\x32\x1c.artel.v1.PrepareCertificate\"\x8f\x01\n\x08\x45vidence\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12\r\n\x05round\x18\x02 \x01(\x04\x12\x1f\n\x05\x66irst\x18\x03 \x01(\x0b\x32\x10.artel.v1.Signed\x12 \n\x06second\x18\x04 \x01(\x0b\x32\x10.artel.v1.Signed\x12$\n\x04\x66ork\x18\x05 \x01(\x0b\x32\x16.artel.v1.ForkEvidence\"\x98\x01\n\x04List\x12\x0c\n\x04view\x18\x01 \x01(\r\x12\x0c\n\x04wide\x18\x02 \x01(\x08\x12\x1f\n\x05haves\x18\x03 \x03(\x0b\x32\x10.artel.v1.Signed\x12-\n\x0b\x63ommitments\x18\x04 \x03(\x0b\x32\x18.artel.v1.HeldCommitment\x12$\n\x08\x65vidence\x18\x05 \x03(\x0b\x32\x12.artel.v1.Evidence\",\n\tComplaint\x12\x0f\n\x07\x65lector\x18\x01 \x01(\r\x12\x0e\n\x06reason\x18\x02 \x01(\t\"_\n\nPartScreen\x12\x0c\n\x04part\x18\x01 \x01(\r\x12\x0c\n\x04rows\x18\x02 \x03(\r\x12\x0c\n\x04gram\x18\x03 \x01(\x0c\x12\'\n\ncomplaints\x18\x04 \x03(\x0b\x32\x13.artel.v1.Complaint\"A\n\x07Screens\x12\x0f\n\x07list_id\x18\x01 \x01(\x0c\x12%\n\x07screens\x18\x02 \x03(\x0b\x32\x14.artel.v1.PartScreen\":\n\x04Plan\x12\x0f\n\x07list_id\x18\x01 \x01(\x0c\x12!\n\x07screens\x18\x02 \x03(\x0b\x32\x10.artel.v1.Signed\"(\n\nPartResult\x12\x0c\n\x04part\x18\x01 \x01(\r\x12\x0c\n\x04root\x18\x02 \x01(\x0c\"A\n\x07Results\x12\x0f\n\x07plan_id\x18\x01 \x01(\x0c\x12%\n\x07results\x18\x02 \x03(\x0b\x32\x14.artel.v1.PartResult\"\xaf\x01\n\x08Proposal\x12\x0c\n\x04view\x18\x01 \x01(\r\x12\x10\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0c\x12\x0f\n\x07plan_id\x18\x03 \x01(\x0c\x12!\n\x07results\x18\x04 \x03(\x0b\x32\x10.artel.v1.Signed\x12\x1f\n\x05haves\x18\x05 \x03(\x0b\x32\x10.artel.v1.Signed\x12.\n\x08prepared\x18\x06 \x01(\x0b\x32\x1c.artel.v1.PrepareCertificate\"\'\n\tPartBytes\x12\x0c\n\x04part\x18\x01 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"S\n\x07Scatter\x12$\n\ncommitment\x18\x01 \x01(\x0b\x32\x10.artel.v1.Signed\x12\"\n\x05parts\x18\x02 \x03(\x0b\x32\x13.artel.v1.PartBytes\"_\n\x06Spread\x12\x0f\n\x07plan_id\x18\x01 \x01(\x0c\x12\"\n\x05parts\x18\x02 \x03(\x0b\x32\x13.artel.v1.PartBytes\x12 \n\x06result\x18\x03 \x01(\x0b\x32\x10.artel.v1.Signed\"\xb6\x02\n\x0cRoundMessage\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12\r\n\x05round\x18\x02 \x01(\x04\x12\x0c\n\x04prev\x18\x03 \x01(\x0c\x12\"\n\x06signed\x18\x04 \x01(\x0b\x32\x10.artel.v1.SignedH\x00\x12$\n\x07scatter\x18\x05 \x01(\x0b\x32\x11.artel.v1.ScatterH\x00\x12\"\n\x06spread\x18\x06 \x01(\x0b\x32\x10.artel.v1.SpreadH\x00\x12\x30\n\x08prepared\x18\x07 \x01(\x0b\x32\x1c.artel.v1.PrepareCertificateH\x00\x12,\n\x0b\x63\x65rtificate\x18\x08 \x01(\x0b\x32\x15.artel.v1.CertificateH\x00\x12&\n\x08\x65vidence\x18\t \x01(\x0b\x32\x12.artel.v1.EvidenceH\x00\x42\x06\n\x04\x62ody\"\"\n\x03\x41\x63k\x12\r\n\x05round\x18\x01 \x01(\x04\x12\x0c\n\x04prev\x18\x02 \x01(\x0c\"7\n\x0c\x46\x65tchRequest\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12\r\n\x05round\x18\x02 \x01(\x04\x12\x0b\n\x03ids\x18\x03 \x03(\x0c\"R\n\nFetchReply\x12 \n\x06signed\x18\x01 \x03(\x0b\x32\x10.artel.v1.Signed\x12\"\n\x05parts\x18\x02 \x03(\x0b\x32\x13.artel.v1.PartBytesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18node/wire/exchange.proto\x12\x08\x61rtel.v1\x1a\x16node/wire/ledger.proto\x1a\x16node/wire/memory.proto\"G\n\x06Signed\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06signer\x18\x02 \x01(\x0c\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"E\n\x0ePartCommitment\x12\x0c\n\x04leaf\x18\x01 \x01(\x0c\x12\x13\n\x0bsquare_norm\x18\x02 \x01(\x04\x12\x10\n\x08\x65xponent\x18\x03 \x01(\x11\"\x87\x02\n\nCommitment\x12\x0c\n\x04prev\x18\x01 \x01(\x0c\x12\x12\n\nstate_root\x18\x02 \x01(\x0c\x12\'\n\x05parts\x18\x03 \x03(\x0b\x32\x18.artel.v1.PartCommitment\x12\r\n\x05steps\x18\x04 \x01(\r\x12\x12\n\nloss_micro\x18\x05 \x01(\x12\x12\x14\n\x0clocal_before\x18\x06 \x01(\x0c\x12\x13\n\x0blocal_after\x18\x07 \x01(\x0c\x12\x0e\n\x06\x62\x65\x61\x63on\x18\x08 \x01(\x0c\x12\x13\n\x0bsketch_root\x18\t \x01(\x0c\x12$\n\x06memory\x18\n \x03(\x0b\x32\x14.artel.v1.MemoryLine\x12\x15\n\rcompute_class\x18\x0b \x01(\x0c\"-\n\x0eHeldCommitment\x12\x0f\n\x07\x65lector\x18\x01 \x01(\r\x12\n\n\x02id\x18\x02 \x01(\x0c\"l\n\x04Have\x12\x0c\n\x04view\x18\x01 \x01(\r\x12&\n\x04held\x18\x02 \x03(\x0b\x32\x18.artel.v1.HeldCommitment\x12.\n\x08prepared\x18\x03 \x01(\x0b\x32\x1c.artel.v1.PrepareCertificate\"\x8f\x01\n\x08\x45vidence\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12\r\n\x05round\x18\x02 \x01(\x04\x12\x1f\n\x05\x66irst\x18\x03 \x01(\x0b\x32\x10.artel.v1.Signed\x12 \n\x06second\x18\x04 \x01(\x0b\x32\x10.artel.v1.Signed\x12$\n\x04\x66ork\x18\x05 \x01(\x0b\x32\x16.artel.v1.ForkEvidence\"\x98\x01\n\x04List\x12\x0c\n\x04view\x18\x01 \x01(\r\x12\x0c\n\x04wide\x18\x02 \x01(\x08\x12\x1f\n\x05haves\x18\x03 \x03(\x0b\x32\x10.artel.v1.Signed\x12-\n\x0b\x63ommitments\x18\x04 \x03(\x0b\x32\x18.artel.v1.HeldCommitment\x12$\n\x08\x65vidence\x18\x05 \x03(\x0b\x32\x12.artel.v1.Evidence\",\n\tComplaint\x12\x0f\n\x07\x65lector\x18\x01 \x01(\r\x12\x0e\n\x06reason\x18\x02 \x01(\t\"_\n\nPartScreen\x12\x0c\n\x04part\x18\x01 \x01(\r\x12\x0c\n\x04rows\x18\x02 \x03(\r\x12\x0c\n\x04gram\x18\x03 \x01(\x0c\x12\'\n\ncomplaints\x18\x04 \x03(\x0b\x32\x13.artel.v1.Complaint\"A\n\x07Screens\x12\x0f\n\x07list_id\x18\x01 \x01(\x0c\x12%\n\x07screens\x18\x02 \x03(\x0b\x32\x14.artel.v1.PartScreen\":\n\x04Plan\x12\x0f\n\x07list_id\x18\x01 \x01(\x0c\x12!\n\x07screens\x18\x02 \x03(\x0b\x32\x10.artel.v1.Signed\"(\n\nPartResult\x12\x0c\n\x04part\x18\x01 \x01(\r\x12\x0c\n\x04root\x18\x02 \x01(\x0c\"A\n\x07Results\x12\x0f\n\x07plan_id\x18\x01 \x01(\x0c\x12%\n\x07results\x18\x02 \x03(\x0b\x32\x14.artel.v1.PartResult\"\xaf\x01\n\x08Proposal\x12\x0c\n\x04view\x18\x01 \x01(\r\x12\x10\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0c\x12\x0f\n\x07plan_id\x18\x03 \x01(\x0c\x12!\n\x07results\x18\x04 \x03(\x0b\x32\x10.artel.v1.Signed\x12\x1f\n\x05haves\x18\x05 \x03(\x0b\x32\x10.artel.v1.Signed\x12.\n\x08prepared\x18\x06 \x01(\x0b\x32\x1c.artel.v1.PrepareCertificate\"\'\n\tPartBytes\x12\x0c\n\x04part\x18\x01 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"S\n\x07Scatter\x12$\n\ncommitment\x18\x01 \x01(\x0b\x32\x10.artel.v1.Signed\x12\"\n\x05parts\x18\x02 \x03(\x0b\x32\x13.artel.v1.PartBytes\"_\n\x06Spread\x12\x0f\n\x07plan_id\x18\x01 \x01(\x0c\x12\"\n\x05parts\x18\x02 \x03(\x0b\x32\x13.artel.v1.PartBytes\x12 \n\x06result\x18\x03 \x01(\x0b\x32\x10.artel.v1.Signed\"\xb6\x02\n\x0cRoundMessage\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12\r\n\x05round\x18\x02 \x01(\x04\x12\x0c\n\x04prev\x18\x03 \x01(\x0c\x12\"\n\x06signed\x18\x04 \x01(\x0b\x32\x10.artel.v1.SignedH\x00\x12$\n\x07scatter\x18\x05 \x01(\x0b\x32\x11.artel.v1.ScatterH\x00\x12\"\n\x06spread\x18\x06 \x01(\x0b\x32\x10.artel.v1.SpreadH\x00\x12\x30\n\x08prepared\x18\x07 \x01(\x0b\x32\x1c.artel.v1.PrepareCertificateH\x00\x12,\n\x0b\x63\x65rtificate\x18\x08 \x01(\x0b\x32\x15.artel.v1.CertificateH\x00\x12&\n\x08\x65vidence\x18\t \x01(\x0b\x32\x12.artel.v1.EvidenceH\x00\x42\x06\n\x04\x62ody\"\"\n\x03\x41\x63k\x12\r\n\x05round\x18\x01 \x01(\x04\x12\x0c\n\x04prev\x18\x02 \x01(\x0c\"7\n\x0c\x46\x65tchRequest\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12\r\n\x05round\x18\x02 \x01(\x04\x12\x0b\n\x03ids\x18\x03 \x03(\x0c\"R\n\nFetchReply\x12 \n\x06signed\x18\x01 \x03(\x0b\x32\x10.artel.v1.Signed\x12\"\n\x05parts\x18\x02 \x03(\x0b\x32\x13.artel.v1.PartBytesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,41 +38,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PARTCOMMITMENT']._serialized_start=159
   _globals['_PARTCOMMITMENT']._serialized_end=228
   _globals['_COMMITMENT']._serialized_start=231
-  _globals['_COMMITMENT']._serialized_end=471
-  _globals['_HELDCOMMITMENT']._serialized_start=473
-  _globals['_HELDCOMMITMENT']._serialized_end=518
-  _globals['_HAVE']._serialized_start=520
-  _globals['_HAVE']._serialized_end=628
-  _globals['_EVIDENCE']._serialized_start=631
-  _globals['_EVIDENCE']._serialized_end=774
-  _globals['_LIST']._serialized_start=777
-  _globals['_LIST']._serialized_end=929
-  _globals['_COMPLAINT']._serialized_start=931
-  _globals['_COMPLAINT']._serialized_end=975
-  _globals['_PARTSCREEN']._serialized_start=977
-  _globals['_PARTSCREEN']._serialized_end=1072
-  _globals['_SCREENS']._serialized_start=1074
-  _globals['_SCREENS']._serialized_end=1139
-  _globals['_PLAN']._serialized_start=1141
-  _globals['_PLAN']._serialized_end=1199
-  _globals['_PARTRESULT']._serialized_start=1201
-  _globals['_PARTRESULT']._serialized_end=1241
-  _globals['_RESULTS']._serialized_start=1243
-  _globals['_RESULTS']._serialized_end=1308
-  _globals['_PROPOSAL']._serialized_start=1311
-  _globals['_PROPOSAL']._serialized_end=1486
-  _globals['_PARTBYTES']._serialized_start=1488
-  _globals['_PARTBYTES']._serialized_end=1527
-  _globals['_SCATTER']._serialized_start=1529
-  _globals['_SCATTER']._serialized_end=1612
-  _globals['_SPREAD']._serialized_start=1614
-  _globals['_SPREAD']._serialized_end=1709
-  _globals['_ROUNDMESSAGE']._serialized_start=1712
-  _globals['_ROUNDMESSAGE']._serialized_end=2022
-  _globals['_ACK']._serialized_start=2024
-  _globals['_ACK']._serialized_end=2058
-  _globals['_FETCHREQUEST']._serialized_start=2060
-  _globals['_FETCHREQUEST']._serialized_end=2115
-  _globals['_FETCHREPLY']._serialized_start=2117
-  _globals['_FETCHREPLY']._serialized_end=2199
+  _globals['_COMMITMENT']._serialized_end=494
+  _globals['_HELDCOMMITMENT']._serialized_start=496
+  _globals['_HELDCOMMITMENT']._serialized_end=541
+  _globals['_HAVE']._serialized_start=543
+  _globals['_HAVE']._serialized_end=651
+  _globals['_EVIDENCE']._serialized_start=654
+  _globals['_EVIDENCE']._serialized_end=797
+  _globals['_LIST']._serialized_start=800
+  _globals['_LIST']._serialized_end=952
+  _globals['_COMPLAINT']._serialized_start=954
+  _globals['_COMPLAINT']._serialized_end=998
+  _globals['_PARTSCREEN']._serialized_start=1000
+  _globals['_PARTSCREEN']._serialized_end=1095
+  _globals['_SCREENS']._serialized_start=1097
+  _globals['_SCREENS']._serialized_end=1162
+  _globals['_PLAN']._serialized_start=1164
+  _globals['_PLAN']._serialized_end=1222
+  _globals['_PARTRESULT']._serialized_start=1224
+  _globals['_PARTRESULT']._serialized_end=1264
+  _globals['_RESULTS']._serialized_start=1266
+  _globals['_RESULTS']._serialized_end=1331
+  _globals['_PROPOSAL']._serialized_start=1334
+  _globals['_PROPOSAL']._serialized_end=1509
+  _globals['_PARTBYTES']._serialized_start=1511
+  _globals['_PARTBYTES']._serialized_end=1550
+  _globals['_SCATTER']._serialized_start=1552
+  _globals['_SCATTER']._serialized_end=1635
+  _globals['_SPREAD']._serialized_start=1637
+  _globals['_SPREAD']._serialized_end=1732
+  _globals['_ROUNDMESSAGE']._serialized_start=1735
+  _globals['_ROUNDMESSAGE']._serialized_end=2045
+  _globals['_ACK']._serialized_start=2047
+  _globals['_ACK']._serialized_end=2081
+  _globals['_FETCHREQUEST']._serialized_start=2083
+  _globals['_FETCHREQUEST']._serialized_end=2138
+  _globals['_FETCHREPLY']._serialized_start=2140
+  _globals['_FETCHREPLY']._serialized_end=2222
 # @@protoc_insertion_point(module_scope)

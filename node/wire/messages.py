@@ -118,10 +118,13 @@ class Commitment:
     loss_micro: int
     local_before: bytes = b""
     local_after: bytes = b""
+    """Hashes of the author's local memory before and after its steps; empty: not auditable."""
     beacon: bytes = b""
     sketch_root: bytes = b""
     memory: tuple[MemoryLine, ...] = ()
     """What its author holds of the job's shared memory, by rising public key."""
+    compute_class: bytes = b""
+    """What decides the bits of the author's steps; empty: nobody can replay them."""
 
 
 @dataclass(frozen=True, slots=True)

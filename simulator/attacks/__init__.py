@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from node.errors import ConfigError
+from simulator.attacks.auditors import accuse
 from simulator.attacks.base import Attack
 from simulator.attacks.claims import inflate_steps, inflate_weight
 from simulator.attacks.crowd import alie, alie_opt, drift, ipm, mimic, min_max, min_sum
@@ -57,6 +58,7 @@ __all__ = [
     "ATTACKS",
     "MEMORY_ATTACKS",
     "Attack",
+    "accuse",
     "alie",
     "alie_opt",
     "bad_signatures",
@@ -129,8 +131,8 @@ _REDUCER: tuple[type[Attack], ...] = (
 )  # fmt: skip
 _PROTOCOL: tuple[type[Attack], ...] = (
     equivocate, double_vote, double_propose, frame, bad_signatures, replay, inflate_steps,
-    inflate_weight, withhold, withhold_some, unfair_leader, skip_leader, censor, false_shelf,
-    sybil, eclipse, flood, slow_loris, oversized, malformed, silent,
+    inflate_weight, withhold, withhold_some, unfair_leader, skip_leader, censor, accuse,
+    false_shelf, sybil, eclipse, flood, slow_loris, oversized, malformed, silent,
 )  # fmt: skip
 
 ATTACKS: Mapping[str, type[Attack]] = MappingProxyType(

@@ -12,6 +12,8 @@ from node.ports import (
     FloatVector,
     Handler,
     Record,
+    ReplayReply,
+    ReplayRequest,
     Shard,
     StreamHandler,
     TrainReply,
@@ -157,6 +159,16 @@ class WorkerShell:
         """As the inner one."""
         return self.inner.memory
 
+    @property
+    def replayable(self) -> bool:
+        """As the inner one."""
+        return self.inner.replayable
+
+    @property
+    def compute_class(self) -> bytes:
+        """As the inner one."""
+        return self.inner.compute_class
+
     async def initial(self) -> FloatVector:
         """As the inner one."""
         return await self.inner.initial()
@@ -168,6 +180,18 @@ class WorkerShell:
     async def train(self, request: TrainRequest) -> TrainReply:
         """As the inner one."""
         return await self.inner.train(request)
+
+    async def opening(self, round_: int) -> bytes | None:
+        """As the inner one."""
+        return await self.inner.opening(round_)
+
+    async def revert(self, round_: int) -> None:
+        """As the inner one."""
+        await self.inner.revert(round_)
+
+    async def replay(self, request: ReplayRequest) -> ReplayReply | None:
+        """As the inner one."""
+        return await self.inner.replay(request)
 
     async def evaluate(self, params: FloatVector) -> Mapping[str, float]:
         """As the inner one."""

@@ -81,6 +81,7 @@ def draw(seed: int) -> Scenario:
     lies = _attacks(rng(seed, "scenario", "attacks"), nodes, DECK[seed % len(DECK)])
     liars = tuple(sorted(n for a in lies for n in a.nodes))
     job = _job(rng(seed, "scenario", "job"), nodes, lies)
+    job["audit"] = {"rate": weighted(rng(seed, "scenario", "audit"), {0.006: 3, 0.5: 1})}
     link = _link(rng(seed, "scenario", "link"))
     train_s = job["round"]["steps"] * STEP_S
     plan = FaultPlan(

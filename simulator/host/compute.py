@@ -9,12 +9,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from node.adapters.replaying import Replaying
 from node.errors import ConfigError, WorkerFailed
+from node.merkle import digest
 from node.ports import (
     WHOLE,
     AdvanceReply,
     AdvanceRequest,
     FloatVector,
+    ReplayReply,
+    ReplayRequest,
     Shard,
     TrainReply,
     TrainRequest,
@@ -61,6 +65,7 @@ class CostModel:
         straggle_rate: chance that a round's training is slow.
         straggle_factor: how many times as slow.
         draw: the random stream of one round: the same round straggles again after a restart.
+        machine: class of host, which decides the compute class too.
     """
 
     step_s: float = MACHINES["cpu"][0]
@@ -69,6 +74,7 @@ class CostModel:
     straggle_rate: float = 0.0
     straggle_factor: float = 10.0
     draw: Callable[[int], np.random.Generator] = lambda round_: rng(0, "straggle", round_)
+    machine: str = "cpu"
 
     def round_step_s(self, round_: int) -> float:
         """Seconds of one local step of ``round_``."""
@@ -87,6 +93,7 @@ def cost_of(host: HostSection, seed: int, index: int) -> CostModel:
         slowness=host.slowness,
         straggle_rate=host.straggle_rate,
         draw=lambda round_: rng(seed, "straggle", index, round_),
+        machine=host.machine,
     )
 
 
@@ -119,10 +126,14 @@ class SimCompute:
     ) -> "SimWorker":
         """A worker without a process."""
         try:
-            loaded = load(workload)(config, seed, "cpu")
-            if isinstance(loaded, api.Sharded):
-                loaded.shard(*shard)
-            worker = SimWorker(loaded, self.cost)
+
+            def make(part: Shard) -> api.Workload:
+                made = load(workload)(config, seed, "cpu")
+                if isinstance(made, api.Sharded):
+                    made.shard(*part)
+                return made
+
+            worker = SimWorker(make(shard), self.cost, make)
         except api.WorkloadError as error:
             raise ConfigError(str(error)) from error
         self.workers.append(worker)
@@ -132,8 +143,11 @@ class SimCompute:
 class SimWorker:
     """A workload that is called inline; one call at a time, as in a process of its own."""
 
-    def __init__(self, workload: api.Workload, cost: CostModel) -> None:
+    def __init__(
+        self, workload: api.Workload, cost: CostModel, make: Callable[[Shard], api.Workload]
+    ) -> None:
         self._workload = workload
+        self._replaying = Replaying(workload, make)
         self._cost = cost
         self._turn = asyncio.Lock()
         self._started = False
@@ -148,6 +162,16 @@ class SimWorker:
     def memory(self) -> api.MemoryForm | None:
         """As the workload's."""
         return self._workload.memory if isinstance(self._workload, api.Remembers) else None
+
+    @property
+    def replayable(self) -> bool:
+        """As the workload says."""
+        return isinstance(self._workload, api.Replayable)
+
+    @property
+    def compute_class(self) -> bytes:
+        """One for each class of host."""
+        return digest("compute class", self._cost.machine.encode())
 
     async def advance(self, request: AdvanceRequest) -> AdvanceReply:
         """As many steps as fit before the deadline, at least one."""
@@ -194,21 +218,42 @@ class SimWorker:
             step_s = self._cost.round_step_s(request.round)
             fit = int(request.deadline_s / step_s) if takes_steps else request.steps
             steps = max(-(-request.steps // 4), min(request.steps, fit))
+            before = self._replaying.begin(request.round) if request.keep else b""
             done = self._workload.train(
                 request.params,
                 round_=request.round,
                 rounds=request.rounds,
                 data_seed=request.data_seed,
-                steps=steps,
-                deadline_s=request.deadline_s,
+                steps=request.steps,
+                deadline_s=steps,
                 continued=request.continued,
-                clock=asyncio.get_running_loop().time,
+                clock=api.step_clock(),
             )
+            after = self._replaying.end() if request.keep else b""
             seconds = step_s * done.steps_done if takes_steps else 0.0
             await asyncio.sleep(seconds)
-            scale = request.steps / done.steps_done
-            update = done.update * scale if steps != request.steps else done.update
-            return TrainReply(update.astype("float32"), done.steps_done, done.loss, seconds)
+            return TrainReply(done.update, done.steps_done, done.loss, seconds, before, after)
+
+    async def opening(self, round_: int) -> bytes | None:
+        """As it was kept."""
+        self._check()
+        async with self._turn:
+            return self._replaying.opening(round_)
+
+    async def revert(self, round_: int) -> None:
+        """As it was kept."""
+        self._check()
+        async with self._turn:
+            self._replaying.revert(round_)
+
+    async def replay(self, request: ReplayRequest) -> ReplayReply | None:
+        """Another node's steps, at what such steps cost here."""
+        self._check()
+        async with self._turn:
+            replayed = self._replaying.replay(request)
+            seconds = self._cost.round_step_s(request.round) * request.steps_done
+            await asyncio.sleep(seconds)
+            return None if replayed is None else ReplayReply(*replayed, seconds)
 
     async def evaluate(self, params: FloatVector) -> Mapping[str, float]:
         """Metrics."""

@@ -44,3 +44,26 @@ class NoFalseBlame(Check):
         if reason == "refused" or (reason == "protocol" and text.startswith(BENIGN)):
             return
         self.fail(at_s, f"node-{node} blames honest {blamed.name}: {reason}: {text}")
+
+
+class NoFalseConviction(Check):
+    """Whoever enough auditors convict is a liar, whatever liars find and honest nodes suffer."""
+
+    name = "no_false_conviction"
+
+    def event(self, at_s: float, node: int, event: str, fields: Mapping[str, object]) -> None:
+        """Look at convictions, and at what honest auditors found of honest work."""
+        if event not in ("convicted", "audited") or not self.facts.is_honest(node):
+            return
+        found = next((n for p, n in self.facts.nodes_by_peer.items() if p == fields["peer"]), None)
+        if found is None or not self.facts.is_honest(found.index):
+            return
+        if event == "convicted":
+            self.fail(at_s, f"node-{node} convicts honest {found.name} for {fields['round']}")
+        elif fields["verdict"] in ("mismatch", "breach"):
+            self.fail(
+                at_s,
+                f"node-{node} finds the work of honest {found.name} in round {fields['round']}"
+                f" false: {fields['why']}",
+                "no_false_finding",
+            )

@@ -1,11 +1,11 @@
 """What a node carries from update to update advances if and only if the contribution was used.
 
-A gap in the chain clears it.
+A gap in the chain clears it, and so does a round after a SKIP, which nobody can audit.
 
 Source: docs/protocol.md, "Local memory".
 """
 
-from node.jobs.work import Local
+from node.jobs.encoding import Local
 from simulator.invariants.base import Check, Facts, Moved
 
 
@@ -20,6 +20,8 @@ class ErrorFeedback(Check):
         """Node -> local memory after its last round; None: new."""
         self._next: dict[int, tuple[int, Local]] = {}
         """Node -> (round, local memory if that round's contribution is used)."""
+        self._after_skip: dict[int, bool] = {}
+        """Node -> whether its round follows a SKIP."""
 
     def life(self, at_s: float, node: int, what: str) -> None:
         """A new life remembers nothing."""
@@ -29,6 +31,8 @@ class ErrorFeedback(Check):
     def phase(self, at_s: float, node: int, phase: str, round_: int) -> None:
         """At the commitment, take what it would become."""
         runner = self.facts.runner(node)
+        if phase != "certified" and runner is not None and runner.replica is not None:
+            self._after_skip[node] = runner.replica.after_skip
         if phase == "commit" and runner is not None and runner.replica is not None:
             coming = runner.replica._local_next
             if coming is not None:
@@ -40,7 +44,9 @@ class ErrorFeedback(Check):
         if replica is None:
             return
         round_, coming = self._next.pop(node, (0, None))
-        if moved.caught_up:
+        anew = replica.auditable and self._after_skip.get(node, False)
+        anew = anew and moved.decision is not None and not moved.decision.skip
+        if moved.caught_up or anew:
             expected = None
         elif moved.decision is None:
             expected = replica.local
@@ -54,7 +60,7 @@ class ErrorFeedback(Check):
         else:
             good = replica.local is expected
         if not good:
-            why = "missed certificates" if moved.caught_up else "its part in the plan"
+            why = "missed certificates" if moved.caught_up else "what became of its contribution"
             text = f"node-{node} after round {moved.head.round}: its local memory does not follow"
             self.fail(moved.at_s, f"{text} from {why}")
         self._held[node] = replica.local

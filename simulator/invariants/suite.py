@@ -17,7 +17,7 @@ from node.wire.messages import Signed
 from simulator.hub import Watcher
 from simulator.invariants.agreement import LockRule, NoEquivocation, OneDecision
 from simulator.invariants.base import KEPT_ROUNDS, Check, Facts, Heard, Moved, Violation
-from simulator.invariants.blame import NoFalseBlame
+from simulator.invariants.blame import NoFalseBlame, NoFalseConviction
 from simulator.invariants.chain import Censorship, Credits, Refusals, SoundChain
 from simulator.invariants.durability import Durable
 from simulator.invariants.liveness import Adaptive, Progress
@@ -35,7 +35,7 @@ VIOLATIONS_MAX = 50
 CHECKS: Sequence[Callable[[Facts], Check]] = (
     OneDecision, NoEquivocation, LockRule, SoundChain, Credits, Refusals, Censorship, OneState,
     Aggregate, ErrorFeedback, RowsReach, CommittedRows, SameResults, Durable, NoFalseBlame,
-    Progress, Adaptive,
+    NoFalseConviction, Progress, Adaptive,
 )  # fmt: skip
 
 

@@ -126,6 +126,19 @@ class Descent(ABC):
     def reset(self) -> None:  # noqa: B027 (nothing is what every workload here does)
         """No inner optimizer."""
 
+    def local_state(self) -> bytes:
+        """No inner optimizer; see ``workloads.api.Replayable``."""
+        return b""
+
+    def load_local_state(self, data: bytes) -> None:
+        """Take over nothing.
+
+        Raises:
+            WorkloadError: there is something.
+        """
+        if data:
+            raise WorkloadError(f"plain descent has no local state, but {len(data)} bytes came")
+
     def _check(self, params: FloatVector) -> None:
         d = len(self._optimum)
         if params.shape != (d,) or params.dtype != np.float32:

@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import uvloop
 from node.adapters.process_compute import ProcessCompute, ProcessWorker
 from node.adapters.worker_forker import WorkerForker
 from node.errors import ConfigError, WorkerFailed
-from node.ports import TrainRequest
+from node.ports import ReplayRequest, TrainRequest
 
 TOY = """
 import os, time
@@ -41,7 +42,7 @@ class Toy:
         self.config, self.seed = config, seed
         self.shapes = [("w", (2, 3)), ("b", (config.get("d", 4),))]
         self.d = 6 + config.get("d", 4)
-        self.resets = self.part = 0
+        self.resets = self.part = self.trained = 0
 
     def shard(self, index, count):
         self.part = 10 * index + count
@@ -56,6 +57,9 @@ class Toy:
         while steps == 100 and clock() - start < deadline_s:
             time.sleep(0.01)
         update = params * np.float32(2) + np.float32(data_seed[0])
+        if self.config.get("inert"):
+            self.trained += 1
+            update += np.float32(100 * self.trained + 1000 * self.part)
         return TrainResult(update, steps, float("nan") if continued else round_ / rounds)
 
     def evaluate(self, params):
@@ -70,6 +74,15 @@ class Toy:
 
     def reset(self):
         self.resets += 1
+        self.trained = 0
+
+    def local_state(self):
+        return bytes(1024) * self.trained
+
+    def load_local_state(self, data):
+        if len(data) % 1024:
+            raise WorkloadError("no such state")
+        self.trained = len(data) // 1024
 """
 
 
@@ -108,6 +121,35 @@ async def a_worker_does_all_that_the_port_says(compute: ProcessCompute, folder: 
     (path,) = await worker.artifacts(params, str(folder / "art" / "deep"))
     assert Path(path).read_text() == "50.0"  # noqa: ASYNC240
     assert params.tolist() == [5.0] * 10
+    await worker.close()
+
+
+async def a_worker_replays_anothers_round_beside_its_own(
+    compute: ProcessCompute, folder: Path
+) -> None:
+    worker = await compute.start_worker("toy", {"inert": True}, 5, (1, 3))
+    assert worker.replayable
+    assert len(worker.compute_class) in (0, 32)
+    params = await worker.initial()
+    replies = [
+        await worker.train(request(params, 3, round=round_, keep=True)) for round_ in (1, 2, 3)
+    ]
+    assert [reply.update[0] for reply in replies] == [100 * k + 13_017 for k in (1, 2, 3)]
+    assert replies[0].local_after == replies[1].local_before != replies[1].local_after
+    assert await worker.opening(1) is None
+    assert await worker.opening(2) == bytes(1024)
+    theirs = ReplayRequest(params, 9, 9, bytes(32), 3, 3, bytes(5 * 1024), (2, 3))
+    replayed = await worker.replay(theirs)
+    assert replayed is not None
+    assert replayed.update.tolist() == [600.0 + 23_010] * 10
+    assert len(replayed.local_after) == 32
+    assert await worker.replay(replace(theirs, local_state=b"x")) is None
+    await worker.revert(3)
+    again = await worker.train(request(params, 3, round=4, keep=True))
+    assert again.update.tolist() == replies[2].update.tolist()
+    assert again.local_before == replies[2].local_before
+    plain = await worker.train(request(params, 3, round=5))
+    assert (plain.local_before, plain.local_after) == (b"", b"")
     await worker.close()
 
 
@@ -203,6 +245,7 @@ async def maths_runs_off_the_loop_in_one_thread(compute: ProcessCompute, folder:
 
 SCENARIOS: list[Callable[[ProcessCompute, Path], Coroutine[Any, Any, None]]] = [
     a_worker_does_all_that_the_port_says,
+    a_worker_replays_anothers_round_beside_its_own,
     big_vectors_cross_unchanged,
     a_refused_config_is_the_operators_fault,
     a_workload_that_raises_can_go_on,

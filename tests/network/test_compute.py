@@ -16,6 +16,7 @@ SCRIPT = Path(__file__).with_name("compute_scenarios.py")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 SCENARIOS = [
     "a_worker_does_all_that_the_port_says",
+    "a_worker_replays_anothers_round_beside_its_own",
     "big_vectors_cross_unchanged",
     "a_refused_config_is_the_operators_fault",
     "a_workload_that_raises_can_go_on",

@@ -44,7 +44,10 @@ commit_s_max = 60.0
 view_s_min = 600.0
 view_s_max = 600.0
 call_s_max = 60.0
+[audit]
+rate = 0.0
 """
+"""Without audits, whose commitments name the compute class: simulated hosts have others."""
 QUADRATIC = f"""
 [job]
 name = "parity"

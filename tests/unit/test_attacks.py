@@ -120,7 +120,7 @@ def test_the_installed_attacks_are_those_of_this_package() -> None:
 
 
 def test_an_unknown_attack_is_refused_with_a_list() -> None:
-    with pytest.raises(ConfigError, match=r"'frobnicate'; there are: alie, .*zero"):
+    with pytest.raises(ConfigError, match=r"'frobnicate'; there are: accuse, .*zero"):
         make_attack("frobnicate")
 
 

@@ -16,8 +16,9 @@ from node.exchange.core import RoundRules
 from node.exchange.gram import quantise_row
 from node.exchange.rules import rule
 from node.identity import Identity, verify
+from node.jobs.encoding import Local, encode_update
 from node.jobs.geometry import Geometry
-from node.jobs.work import Local, check_row, encode_update
+from node.jobs.work import check_row
 from node.ledger.chain import genesis, genesis_id, verify_next
 from node.ledger.electorate import Electorate
 from node.ledger.votes import COMMIT_VOTE, decision_id

@@ -54,6 +54,18 @@ class InrWorkload:
         """Forget Adam's state."""
         self._replica.reset()
 
+    def local_state(self) -> bytes:
+        """Adam's moments and step count; see ``workloads.api.Replayable``."""
+        return self._replica.local_state()
+
+    def load_local_state(self, data: bytes) -> None:
+        """Take over Adam's state.
+
+        Raises:
+            WorkloadError: Not one of such a network.
+        """
+        self._replica.load_local_state(data)
+
     def train(
         self,
         params: FloatVector,

@@ -77,12 +77,13 @@ def id_covers_signatures():
 
     async def close(self, outcome, me):
         before = self.head
-        await right(self, outcome, me)
+        used = await right(self, outcome, me)
         certificate = outcome.certificate
         signatures = b"".join(v.signature for v in certificate.votes)
         id_ = digest("decision", certificate.decision + signatures)
         assert decision_id(certificate.decision) != id_
         self.head = extend(before, outcome.decision, id_)
+        return used
 
     return swap(Replica, "close", close)
 
@@ -92,9 +93,10 @@ def feedback_after_exclusion():
 
     async def close(self, outcome, me):
         coming = self._local_next
-        await right(self, outcome, me)
+        used = await right(self, outcome, me)
         if coming is not None:
             self.local = coming[1]
+        return used
 
     return swap(Replica, "close", close)
 
@@ -102,9 +104,9 @@ def feedback_after_exclusion():
 def feedback_after_resync():
     right = Replica.jump
 
-    def jump(self, head, state):
+    def jump(self, head, state, decision):
         local = self.local
-        right(self, head, state)
+        right(self, head, state, decision)
         self.local = local
 
     return swap(Replica, "jump", jump)
@@ -119,7 +121,7 @@ def decided_not_applied():
     async def close(self, outcome, me):
         self._apply_kept = nothing
         try:
-            await right(self, outcome, me)
+            return await right(self, outcome, me)
         finally:
             del self._apply_kept
 

@@ -1,0 +1,268 @@
+"""Who is audited by whom, what a local memory must follow from, and when findings convict.
+
+Pure. The draw follows from a certified decision, which nobody knows while it commits. One auditor
+looks at each drawn contribution; only if it objects do all others of the author's compute class
+look too, so that audits of the honest cost one replay. docs/protocol.md, "Audits".
+
+Source: Gorbunov et al. 2022, arXiv:2106.11257, Algorithm 2 (validators drawn at random recompute).
+Differs: drawn from the decision, one round behind it, and two stages.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from node.identity import Verifier
+from node.ledger.electorate import Electorate
+from node.merkle import digest
+from node.types import Digest
+from node.wire.audit import KIND, Finding, Verdict, decode_finding
+from node.wire.messages import Commitment, Decision, Signed
+
+CASES_KEPT_ROUNDS = 8
+"""Rounds after its own in which a contribution can be audited."""
+OBJECTIONS = (Verdict.MISMATCH, Verdict.BREACH, Verdict.NO_OPENING)
+"""Verdicts of the first auditor after which the others look too."""
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """One contribution of a certified plan."""
+
+    round: int
+    author: bytes
+    """Public key."""
+    commitment_id: Digest
+    commitment: Commitment
+
+
+def contributions(
+    decision: Decision, electorate: Electorate, opened: Mapping[Digest, Commitment]
+) -> tuple[Contribution, ...]:
+    """Those of a plan whose commitments are in ``opened``.
+
+    Args:
+        decision: a certified one.
+        electorate: that of its round.
+        opened: commitment id -> commitment.
+    """
+    return tuple(
+        Contribution(decision.round, electorate.keys[elector][0], id_, opened[id_])
+        for elector, id_ in decision.plan
+        if id_ in opened
+    )
+
+
+def is_drawn(decision_id: Digest, commitment_id: Digest, rate: float) -> bool:
+    """Whether a contribution is audited; true with probability ``rate``."""
+    drawn = digest("audit draw", decision_id + commitment_id)
+    return int.from_bytes(drawn[:8], "big") < rate * 2.0**64
+
+
+def first_auditor(
+    decision_id: Digest, audited: Contribution, plan: Sequence[Contribution]
+) -> bytes | None:
+    """Public key of who audits first: another contributor, of the same compute class if there is.
+
+    A contributor has proven that it can train in time. None: there is no other.
+    """
+    others = [c for c in plan if c.author != audited.author]
+    alike = [c for c in others if c.commitment.compute_class == audited.commitment.compute_class]
+    seed = decision_id + audited.commitment_id
+    keys = (c.author for c in alike or others)
+    return min(keys, key=lambda key: digest("audit auditor", seed + key), default=None)
+
+
+def convicting(electorate: Electorate) -> int:
+    """Auditors of one electorate that must agree: one of them is honest, and never one alone."""
+    return max(2, electorate.f + 1)
+
+
+# What a local memory follows from ----------------------------------------------------------------
+
+
+@dataclass
+class History:
+    """The local memory that each contributor must start from.
+
+    It is that after its last contribution that was used, or a new one. Nothing follows from a
+    contribution of a round after a SKIP, which nobody can audit: whoever made it starts anew.
+    """
+
+    is_whole: bool = True
+    """Whether every certified round since the first was seen here."""
+    _after: dict[bytes, bytes | None] = field(default_factory=dict)
+    """Public key -> hash after its last used contribution; empty: starts anew; None: not known."""
+
+    def note(
+        self,
+        decision: Decision,
+        electorate: Electorate,
+        opened: Mapping[Digest, Commitment],
+        after_skip: bool,
+    ) -> None:
+        """A round was certified; ``after_skip``: the one before it was a SKIP."""
+        for elector, id_ in decision.plan:
+            commitment = opened.get(id_)
+            known = None if commitment is None else commitment.local_after
+            self._after[electorate.keys[elector][0]] = b"" if after_skip else known
+
+    def missed(self) -> None:
+        """Certified rounds were not seen here."""
+        self.is_whole = False
+        self._after.clear()
+
+    def follows(self, author: bytes, before: bytes, new: bytes) -> bool | None:
+        """Whether ``author`` may have started from ``before``; None: that is not known here.
+
+        Args:
+            author: public key.
+            before: hash of the local memory that it claims.
+            new: hash of a new one.
+        """
+        if before == new:
+            return True
+        if author not in self._after:
+            return False if self.is_whole else None
+        expected = self._after[author]
+        return None if expected is None else before == expected
+
+
+def breach(
+    commitment: Commitment, steps: int, follows: bool | None
+) -> str:  # the first that holds, in a sentence
+    """What is wrong with a commitment of an auditable round, without any replay; empty: nothing.
+
+    Args:
+        commitment: of a round that did not follow a SKIP.
+        steps: nominal local steps of a round.
+        follows: see ``History.follows``.
+    """
+    if not -(-steps // 4) <= commitment.steps <= steps:
+        return f"{commitment.steps} local steps, where a round has {-(-steps // 4)} to {steps}"
+    if not commitment.local_before or not commitment.local_after:
+        return "it does not bind its author to any local memory"
+    if follows is False:
+        return "it starts from a local memory that follows from no contribution"
+    return ""
+
+
+# Findings ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """A contribution that was drawn, and what its findings are counted by."""
+
+    contribution: Contribution
+    decision_id: Digest
+    electorate: Electorate
+    first: bytes
+    """Public key of the first auditor."""
+
+
+@dataclass
+class Tally:
+    """Counts findings. Equal findings give equal convictions on every node."""
+
+    _cases: dict[Digest, Case] = field(default_factory=dict)
+    _findings: dict[Digest, dict[bytes, Signed]] = field(default_factory=dict)
+    """Commitment -> auditor -> its first finding."""
+    _convicted: dict[bytes, "Conviction"] = field(default_factory=dict)
+
+    def open(self, case: Case) -> None:
+        """A contribution was drawn; cases that are too old go."""
+        self._cases[case.contribution.commitment_id] = case
+        oldest = case.contribution.round - CASES_KEPT_ROUNDS
+        for id_ in [i for i, c in self._cases.items() if c.contribution.round < oldest]:
+            del self._cases[id_]
+            self._findings.pop(id_, None)
+
+    def case(self, commitment: Digest) -> Case | None:
+        """A case that is open."""
+        return self._cases.get(commitment)
+
+    def expects(self, signed: Signed) -> Case | None:
+        """The case in which a finding would be its signer's first; None: it counts nowhere.
+
+        Raises:
+            Malformed: not a finding in form.
+        """
+        id_ = decode_finding(signed.body).commitment
+        case = self._cases.get(id_)
+        if case is None or signed.round != case.contribution.round:
+            return None
+        if case.electorate.index(signed.signer) is None:
+            return None
+        told = signed.signer in self._findings.get(id_, ())
+        return None if told or signed.signer == case.contribution.author else case
+
+    def add(self, signed: Signed) -> Case | None:
+        """Count a finding whose signature was checked; its case, see ``expects``."""
+        case = self.expects(signed)
+        if case is None:
+            return None
+        author = case.contribution.author
+        found = self._findings.setdefault(case.contribution.commitment_id, {})
+        found[signed.signer] = signed
+        against = [s for s in found.values() if counts_against(case.contribution, s)]
+        if author not in self._convicted and len(against) >= convicting(case.electorate):
+            self._convicted[author] = Conviction(case.contribution, tuple(against))
+        return case
+
+    def convicted(self) -> dict[bytes, int]:
+        """Public key -> round of the first false contribution that enough auditors found."""
+        return {key: c.contribution.round for key, c in self._convicted.items()}
+
+    def convictions(self) -> tuple["Conviction", ...]:
+        """The same, with the findings that prove it."""
+        return tuple(self._convicted.values())
+
+
+@dataclass(frozen=True)
+class Conviction:
+    """A false contribution and the findings against it."""
+
+    contribution: Contribution
+    findings: tuple[Signed, ...]
+
+
+def counts_against(contribution: Contribution, signed: Signed) -> bool:
+    """Whether a finding speaks against a contribution: a mismatch does in its class only."""
+    finding = decode_finding(signed.body)
+    shown = contribution.commitment.compute_class
+    return finding.verdict is Verdict.BREACH or (
+        finding.verdict is Verdict.MISMATCH and bool(shown) and finding.compute_class == shown
+    )
+
+
+def is_proven(conviction: Conviction, electorate: Electorate, verify: Verifier) -> bool:
+    """Whether the findings of a conviction convict, for whoever holds it alone.
+
+    That the contribution was certified, and its commitment is that of its id, is for the caller.
+
+    Args:
+        conviction: may come from a liar.
+        electorate: that of the round.
+        verify: checks signatures.
+    """
+    contribution = conviction.contribution
+    return len(set(_auditors(conviction, electorate, verify))) >= convicting(electorate) and (
+        electorate.index(contribution.author) is not None
+    )
+
+
+def _auditors(conviction: Conviction, electorate: Electorate, verify: Verifier) -> Iterable[bytes]:
+    contribution = conviction.contribution
+    for signed in conviction.findings:
+        if signed.kind != KIND or signed.round != contribution.round:
+            continue
+        if signed.signer == contribution.author or electorate.index(signed.signer) is None:
+            continue
+        place = (signed.signer, KIND, signed.job, signed.round, signed.body)
+        if verify(*place, signed.signature) and _is_against(contribution, signed):
+            yield signed.signer
+
+
+def _is_against(contribution: Contribution, signed: Signed) -> bool:
+    finding: Finding = decode_finding(signed.body)
+    return finding.commitment == contribution.commitment_id and counts_against(contribution, signed)

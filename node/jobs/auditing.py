@@ -1,0 +1,294 @@
+"""Audits of one job: open one's own local memory, look into others' work, count findings.
+
+Flow. Who is drawn, and what convicts, is in ``exchange.auditing``; how one audit goes is in
+``jobs.auditor``. docs/protocol.md, "Audits".
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from node.errors import BadSignature, FalseWork, PeerError, Refused, Unavailable
+from node.exchange.auditing import (
+    CASES_KEPT_ROUNDS,
+    OBJECTIONS,
+    Case,
+    Contribution,
+    History,
+    Tally,
+    contributions,
+    first_auditor,
+    is_drawn,
+)
+from node.exchange.core import RoundContext
+from node.identity import peer_id_of, public_key_of
+from node.jobs.auditor import Auditor, Subject
+from node.jobs.courier import Counters
+from node.jobs.deps import RunnerDeps
+from node.jobs.encoding import Local
+from node.jobs.geometry import Geometry
+from node.jobs.manifest import JobManifest
+from node.jobs.opening import Openings
+from node.jobs.progress import Audits
+from node.jobs.replica import Replica
+from node.jobs.round_flow import RoundOutcome
+from node.ledger.chain import Head
+from node.ledger.votes import decision_id
+from node.ports import FloatVector, Worker
+from node.types import Digest, PeerId
+from node.wire.audit import (
+    KIND,
+    Finding,
+    Verdict,
+    decode_finding,
+    encode_finding,
+    encode_signed_finding,
+)
+from node.wire.messages import Commitment, Decision, Signed
+
+FINDING_METHOD = "finding/1"
+PARAMS_MAX = 1 << 23
+"""Parameters of the largest job that is audited: its openings have up to 200 MB."""
+AUDITS_AT_ONCE = 4
+"""Of these one replays, and the others fetch or wait."""
+TELL_TRIES = 24
+"""Times that a finding is sent to an elector that does not take it: over half a minute."""
+TELL_S_MAX = 10.0
+
+
+def is_auditable(manifest: JobManifest, g: Geometry, worker: Worker) -> bool:
+    """Whether contributions of a job can be audited: the same on all its nodes."""
+    return manifest.audit.rate > 0 and worker.replayable and g.d <= PARAMS_MAX
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A round that was certified here, and what an audit of it needs."""
+
+    context: RoundContext
+    decision: Decision
+    decision_id: Digest
+    params: FloatVector
+    """Of the state before the round. Shape [d]."""
+    opened: Mapping[Digest, Commitment]
+    """Commitment id -> commitment, of those that were seen."""
+    local: Local
+    """Ours before the round."""
+    after_skip: bool
+    """The round before it was a SKIP."""
+
+    @classmethod
+    def of(
+        cls,
+        context: RoundContext,
+        outcome: RoundOutcome,
+        opened: Mapping[Digest, Commitment],
+        before: Replica,
+    ) -> Self:
+        """A round as it ended; ``before``: the replica, which does not know yet."""
+        id_ = decision_id(outcome.certificate.decision)
+        params, local = before.state.params, before.local
+        return cls(context, outcome.decision, id_, params, opened, local, before.after_skip)
+
+
+@dataclass
+class _Open:
+    """A case that this node may have to look into."""
+
+    case: Case
+    subject: Subject
+    is_done: bool = False
+
+
+class Auditing:
+    """Audits of one job on one node; does nothing where the job is not auditable.
+
+    Args:
+        deps: the node.
+        manifest: of the job.
+        genesis: head before round 1.
+        g: geometry of the job.
+        worker: of the job.
+        group: owns the tasks.
+        counters: traffic of the job.
+        shown: what status shows.
+        may_sign: whether this node may sign findings.
+    """
+
+    def __init__(
+        self,
+        deps: RunnerDeps,
+        manifest: JobManifest,
+        genesis: Head,
+        g: Geometry,
+        worker: Worker,
+        group: asyncio.TaskGroup,
+        counters: Counters,
+        shown: Audits,
+        may_sign: bool,
+    ) -> None:
+        self.is_on = is_auditable(manifest, g, worker)
+        self.tally = Tally()
+        ports = deps.ports
+        self.auditor = Auditor(
+            manifest, genesis.electorate, g, worker, ports.compute, ports.transport, counters, shown
+        )
+        self._deps = deps
+        self._job = genesis.job
+        self._rate = manifest.audit.rate
+        self._class = worker.compute_class
+        self._group = group
+        self._counters = counters
+        self._shown = shown
+        self._may_sign = may_sign
+        self._own = deps.signer.public_key
+        self._openings = Openings(g, worker, group)
+        self._history = History()
+        self._round = 0
+        self._open: dict[Digest, _Open] = {}
+        self._queue: asyncio.Queue[_Open] = asyncio.Queue()
+        """Bounded by the open cases: each is queued once."""
+
+    # Rounds ------------------------------------------------------------------------------------
+
+    async def start(self, round_: int) -> None:
+        """Before the first round of this life; ``round_`` is the last that was certified."""
+        await self.auditor.start()
+        if round_:
+            self.missed(round_)
+
+    def missed(self, round_: int) -> None:
+        """Rounds up to ``round_`` were certified, and not seen here."""
+        self._round = round_
+        self._history.missed()
+
+    def closed(self, closed: Closed) -> None:
+        """A round was certified: draw, keep what we may have to open, look into what is ours."""
+        decision, electorate = closed.decision, closed.context.electorate
+        self._round = decision.round
+        if not self.is_on or decision.skip:
+            return
+        oldest = decision.round - CASES_KEPT_ROUNDS
+        self._openings.forget(oldest)
+        for id_ in [i for i, o in self._open.items() if o.case.contribution.round < oldest]:
+            del self._open[id_]
+        plan = contributions(decision, electorate, closed.opened)
+        for each in () if closed.after_skip else plan:
+            if is_drawn(closed.decision_id, each.commitment_id, self._rate):
+                self._draw(closed, each, plan)
+        self._history.note(decision, electorate, closed.opened, closed.after_skip)
+
+    def _draw(self, closed: Closed, drawn: Contribution, plan: Sequence[Contribution]) -> None:
+        first = first_auditor(closed.decision_id, drawn, plan)
+        if first is None:
+            return
+        case = Case(drawn, closed.decision_id, closed.context.electorate, first)
+        self.tally.open(case)
+        if drawn.author == self._own:
+            self._openings.keep(drawn.round, case.electorate, closed.local)
+            return
+        before = drawn.commitment.local_before
+        follows = self._history.follows(drawn.author, before, self.auditor.new)
+        subject = Subject(drawn, closed.context, closed.params, follows)
+        open_ = self._open[drawn.commitment_id] = _Open(case, subject)
+        if first == self._own:
+            self._look_into(open_)
+
+    def _look_into(self, open_: _Open) -> None:
+        if not open_.is_done and self._may_sign:
+            open_.is_done = True
+            self._queue.put_nowait(open_)
+
+    async def opening(self, peer: PeerId, round_: int) -> AsyncIterator[bytes]:
+        """Reply of "opening/1"; see ``Openings.give``."""
+        async for chunk in self._openings.give(peer, round_):
+            self._counters.bytes_up += len(chunk)
+            self._shown.bytes_opened += len(chunk)
+            yield chunk
+
+    async def run(self) -> None:
+        """Look into cases, a few at once: who stalls an opening holds up no other audit."""
+        await asyncio.gather(*(self._look() for _ in range(AUDITS_AT_ONCE)))
+
+    async def _look(self) -> None:
+        while True:
+            open_ = await self._queue.get()
+            author, round_ = open_.subject.contribution.author, open_.subject.contribution.round
+            if author in self.tally.convicted():
+                continue
+            verdict, why = await self.auditor.audit(open_.subject)
+            name = verdict.name.lower()
+            self._shown.done = Counter(self._shown.done) + Counter([name])
+            peer = peer_id_of(author)
+            self._deps.on_event("audited", round=round_, peer=peer, verdict=name, why=why)
+            self._tell(open_.case, verdict)
+
+    # Findings ----------------------------------------------------------------------------------
+
+    def _tell(self, case: Case, verdict: Verdict) -> None:
+        """Sign a finding, count it, and send it to the other electors of its round."""
+        round_ = case.contribution.round
+        finding = Finding(case.contribution.commitment_id, verdict, self._class)
+        body = self._deps.behaviour.signs(round_, KIND, encode_finding(finding))
+        signature = self._deps.signer.sign(KIND, self._job, round_, body)
+        signed = Signed(KIND, self._job, round_, self._own, body, signature)
+        self._count(signed)
+        for key, _ in case.electorate.keys:
+            if key != self._own:
+                self._group.create_task(self._deliver(peer_id_of(key), signed))
+
+    async def _deliver(self, peer: PeerId, signed: Signed) -> None:
+        data = encode_signed_finding(signed)
+        for attempt in range(TELL_TRIES):
+            if attempt:
+                await asyncio.sleep(min(0.1 * 2**attempt, 2.0))
+            self._counters.calls += 1
+            self._counters.bytes_up += len(data)
+            try:
+                await self._deps.ports.transport.call(
+                    peer, FINDING_METHOD, data, timeout_s=TELL_S_MAX, reply_bytes_max=64
+                )
+                return
+            except (Refused, Unavailable):  # its round is not over, or it is away
+                continue
+            except PeerError:
+                return
+
+    def on_finding(self, peer: PeerId, signed: Signed) -> None:
+        """Take a finding that its author sent.
+
+        Raises:
+            Refused: the round is not over here.
+            PeerError: another's, or its signature does not verify.
+        """
+        if not self.is_on:
+            return
+        if public_key_of(peer) != signed.signer:
+            raise PeerError("a finding is sent by who signed it")
+        if signed.round > self._round:
+            raise Refused("that round is not over here")
+        if self.tally.expects(signed) is None:
+            return  # before the signature, whose check costs most
+        place = (signed.signer, KIND, signed.job, signed.round, signed.body)
+        if not self._deps.verify(*place, signed.signature):
+            raise BadSignature("the signature of the finding does not verify")
+        case = self._count(signed)
+        if case is None or signed.signer != case.first:
+            return
+        open_ = self._open.get(case.contribution.commitment_id)
+        if open_ is not None and decode_finding(signed.body).verdict in OBJECTIONS:
+            self._look_into(open_)
+
+    def _count(self, signed: Signed) -> Case | None:
+        """Count a finding; who is convicted by it is blamed once. Its case, if it is new."""
+        before = self.tally.convicted()
+        case = self.tally.add(signed)
+        for key, round_ in self.tally.convicted().items():
+            if key not in before:
+                peer = peer_id_of(key)
+                self._shown.convicted[peer] = round_
+                self._deps.on_event("convicted", peer=peer, round=round_)
+                self._deps.on_blame(peer, FalseWork(f"its work of round {round_} is false"))
+        return case

@@ -1,0 +1,271 @@
+"""Who is drawn to audit whom, what local memory must follow from, and what convicts."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node.errors import Malformed
+from node.exchange.auditing import (
+    CASES_KEPT_ROUNDS,
+    Case,
+    Contribution,
+    Conviction,
+    History,
+    Tally,
+    breach,
+    convicting,
+    first_auditor,
+    is_drawn,
+    is_proven,
+)
+from node.identity import Identity, verify
+from node.ledger.electorate import Electorate
+from node.merkle import digest
+from node.types import Digest, JobId
+from node.wire.audit import (
+    FINDING_BYTES,
+    KIND,
+    Finding,
+    Verdict,
+    decode_finding,
+    decode_opening_request,
+    decode_signed_finding,
+    encode_finding,
+    encode_opening_request,
+    encode_signed_finding,
+)
+from node.wire.messages import Commitment, Decision, PartCommitment, Signed
+
+JOB = JobId(bytes(32))
+CLASS, OTHER = b"c" * 32, b"o" * 32
+PEOPLE = [Identity(bytes([k]) * 32) for k in range(1, 8)]
+KEYS = {person.public_key: person for person in PEOPLE}
+SEVEN = Electorate.of(KEYS)
+BEFORE, AFTER, NEW = (digest("example", name) for name in (b"before", b"after", b"new"))
+
+
+def commitment(**changes: object) -> Commitment:
+    part = PartCommitment(Digest(bytes(32)), 1, 0)
+    whole = Commitment(
+        Digest(bytes(32)), Digest(bytes(32)), (part,), 20, 0, BEFORE, AFTER, compute_class=CLASS
+    )
+    return replace(whole, **changes)  # type: ignore[arg-type]
+
+
+def contribution(key: bytes, round_: int = 3, **changes: object) -> Contribution:
+    return Contribution(round_, key, digest("commitment", key), commitment(**changes))
+
+
+PLAN = tuple(contribution(key) for key, _ in SEVEN.keys)
+AUDITED = PLAN[0]
+OTHERS = [KEYS[c.author] for c in PLAN[1:]]
+
+
+def case(electorate: Electorate = SEVEN, round_: int = 3) -> Case:
+    audited = replace(AUDITED, round=round_)
+    return Case(audited, Digest(bytes(32)), electorate, OTHERS[0].public_key)
+
+
+def finding(
+    auditor: Identity, verdict: Verdict, compute_class: bytes = CLASS, round_: int = 3
+) -> Signed:
+    body = encode_finding(Finding(AUDITED.commitment_id, verdict, compute_class))
+    signature = auditor.sign(KIND, JOB, round_, body)
+    return Signed(KIND, JOB, round_, auditor.public_key, body, signature)
+
+
+def decision(*electors: int) -> Decision:
+    plan = tuple((e, PLAN[e].commitment_id) for e in electors)
+    none = Digest(bytes(32))
+    return Decision(
+        JOB, 3, none, False, "", "mean", 1, plan, (), (), none, (), (), SEVEN.keys, 9, False
+    )
+
+
+OPENED = {c.commitment_id: c.commitment for c in PLAN}
+
+
+# The draw ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.006, 0.3, 1.0])
+def test_contributions_are_drawn_at_the_rate(rate: float) -> None:
+    drawn = sum(
+        is_drawn(digest("decision", bytes([a])), digest("commitment", bytes([b])), rate)
+        for a in range(100)
+        for b in range(100)
+    )
+    assert abs(drawn - 10_000 * rate) <= 4 * math.sqrt(10_000 * rate * (1 - rate))
+
+
+def test_every_other_contributor_of_the_class_audits_about_as_often() -> None:
+    count = dict.fromkeys((c.author for c in PLAN[1:4]), 0)
+    plan = (*PLAN[:4], *(contribution(c.author, compute_class=OTHER) for c in PLAN[4:]))
+    for k in range(3000):
+        first = first_auditor(digest("decision", k.to_bytes(2)), AUDITED, plan)
+        assert first is not None
+        count[first] += 1
+    assert all(abs(times - 1000) < 120 for times in count.values()), count
+
+
+def test_who_is_alone_in_a_class_is_looked_at_by_another_class_and_alone_in_a_plan_by_none() -> (
+    None
+):
+    odd = contribution(AUDITED.author, compute_class=OTHER)
+    assert first_auditor(Digest(bytes(32)), odd, (odd, *PLAN[1:])) in KEYS
+    assert first_auditor(Digest(bytes(32)), odd, (odd,)) is None
+
+
+# What local memory follows from ------------------------------------------------------------------
+
+
+def test_local_memory_follows_from_the_last_used_contribution() -> None:
+    history = History()
+    me = AUDITED.author
+    assert history.follows(me, NEW, NEW)
+    assert history.follows(me, AFTER, NEW) is False
+    history.note(decision(0, 1), SEVEN, OPENED, after_skip=False)
+    assert history.follows(me, AFTER, NEW)
+    assert history.follows(me, BEFORE, NEW) is False
+    history.note(decision(1), SEVEN, OPENED, after_skip=False)  # not used: as before the round
+    assert history.follows(me, AFTER, NEW)
+    history.note(decision(0), SEVEN, OPENED, after_skip=True)  # nobody can audit that one
+    assert history.follows(me, AFTER, NEW) is False
+    assert history.follows(me, NEW, NEW)
+
+
+def test_what_was_not_seen_is_not_held_against_anybody() -> None:
+    history = History()
+    history.note(decision(0), SEVEN, {}, after_skip=False)
+    assert history.follows(AUDITED.author, BEFORE, NEW) is None
+    history.missed()
+    assert history.follows(PLAN[1].author, BEFORE, NEW) is None
+    history.note(decision(0), SEVEN, OPENED, after_skip=False)
+    assert history.follows(AUDITED.author, AFTER, NEW)
+    assert history.follows(AUDITED.author, BEFORE, NEW) is False
+
+
+@pytest.mark.parametrize(
+    ("changes", "follows", "text"),
+    [
+        ({"steps": 21}, True, "21 local steps, where a round has 5 to 20"),
+        ({"steps": 4}, True, "4 local steps"),
+        ({"local_before": b""}, True, "does not bind"),
+        ({"local_after": b""}, True, "does not bind"),
+        ({}, False, "follows from no contribution"),
+        ({}, None, ""),
+        ({"steps": 5, "compute_class": b""}, True, ""),
+    ],
+)
+def test_breaches_show_without_a_replay(
+    changes: dict[str, object], follows: bool | None, text: str
+) -> None:
+    found = breach(commitment(**changes), 20, follows)
+    assert text in found
+    assert bool(found) == bool(text)
+
+
+# Findings ----------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 6),
+            st.sampled_from(Verdict),
+            st.sampled_from([CLASS, OTHER, b""]),
+            st.integers(2, 4),
+        ),
+        max_size=20,
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_more_than_f_auditors_convict_and_never_fewer(
+    drawn: list[tuple[int, Verdict, bytes, int]], random: object
+) -> None:
+    tally = Tally()
+    tally.open(case())
+    first: dict[bytes, bool] = {}
+    for who, verdict, compute_class, round_ in drawn:
+        signed = finding(PEOPLE[who], verdict, compute_class, round_)
+        counted = tally.add(signed) is not None
+        fits = signed.signer != AUDITED.author and round_ == 3 and signed.signer not in first
+        assert counted == fits
+        if fits:
+            against = verdict is Verdict.MISMATCH and compute_class == CLASS
+            first[signed.signer] = against or verdict is Verdict.BREACH
+    enough = sum(first.values()) >= 3
+    assert tally.convicted() == ({AUDITED.author: 3} if enough else {})
+    for conviction in tally.convictions():
+        assert is_proven(conviction, SEVEN, verify)
+
+
+def test_a_mismatch_never_counts_against_who_has_no_class() -> None:
+    tally = Tally()
+    tally.open(replace(case(), contribution=contribution(AUDITED.author, compute_class=b"")))
+    for auditor in OTHERS:
+        tally.add(finding(auditor, Verdict.MISMATCH, b""))
+    assert tally.convicted() == {}
+
+
+def test_nobody_is_convicted_by_one_alone() -> None:
+    for n in (2, 3, 4, 7, 16, 64):
+        keys = (bytes([k]) * 32 for k in range(n))
+        electorate = Electorate.of(Identity(key).public_key for key in keys)
+        assert convicting(electorate) == max(2, electorate.f + 1)
+
+
+def test_a_conviction_needs_the_distinct_signatures_of_electors_on_this_contribution() -> None:
+    good = [finding(auditor, Verdict.MISMATCH) for auditor in OTHERS[:3]]
+    stranger = finding(Identity(b"s" * 32), Verdict.MISMATCH)
+    own = finding(KEYS[AUDITED.author], Verdict.MISMATCH)
+    unsigned = replace(good[2], signature=bytes(64))
+    assert is_proven(Conviction(AUDITED, tuple(good)), SEVEN, verify)
+    for third in (
+        good[1],
+        stranger,
+        own,
+        unsigned,
+        finding(OTHERS[2], Verdict.OK),
+        finding(OTHERS[2], Verdict.MISMATCH, OTHER),
+        finding(OTHERS[2], Verdict.MISMATCH, round_=4),
+    ):
+        assert not is_proven(Conviction(AUDITED, (*good[:2], third)), SEVEN, verify)
+    assert not is_proven(Conviction(PLAN[1], tuple(good)), SEVEN, verify)
+
+
+def test_old_cases_go() -> None:
+    tally = Tally()
+    tally.open(case())
+    later = replace(PLAN[1], round=3 + CASES_KEPT_ROUNDS + 1)
+    tally.open(replace(case(), contribution=later))
+    assert tally.case(AUDITED.commitment_id) is None
+    assert tally.add(finding(OTHERS[0], Verdict.MISMATCH)) is None
+
+
+# Bytes -------------------------------------------------------------------------------------------
+
+
+@given(st.binary(min_size=32, max_size=32), st.sampled_from(Verdict), st.sampled_from([CLASS, b""]))
+def test_findings_come_back_as_they_went(
+    id_: bytes, verdict: Verdict, compute_class: bytes
+) -> None:
+    value = Finding(Digest(id_), verdict, compute_class)
+    assert decode_finding(encode_finding(value)) == value
+    signed = finding(OTHERS[0], verdict, compute_class)
+    assert decode_signed_finding(encode_signed_finding(signed)) == signed
+    assert decode_opening_request(encode_opening_request(JOB, 7)) == (JOB, 7)
+
+
+@given(st.binary(max_size=80) | st.binary(min_size=FINDING_BYTES, max_size=FINDING_BYTES))
+def test_other_bytes_are_refused(data: bytes) -> None:
+    for decode in (decode_finding, decode_signed_finding, decode_opening_request):
+        try:
+            value = decode(data)
+        except Malformed:
+            continue
+        if isinstance(value, Finding):
+            assert encode_finding(value) == data
