@@ -72,7 +72,8 @@ class mislabel_near(mislabel_memory):
             super(mislabel_near, self).shares(replace(e, keys=nudged(e.keys, rng)), rng)
             for e in seen
         ]
-        parts = [entries, *(e for e in false if e.key_scale == entries.key_scale)]
+        scaled = entries.keys.dtype == np.int8  # other keys have no scale, whatever they say of it
+        parts = [entries, *(e for e in false if not scaled or e.key_scale == entries.key_scale)]
         return Entries(
             np.concatenate([e.keys for e in parts]),
             np.concatenate([e.values for e in parts]),
