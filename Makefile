@@ -22,7 +22,7 @@ demo: setup  ## five nodes, one liar, one picture
 
 test: setup  ## all tests: first what needs no daemons, then real ones on loopback
 	@$(BIN)/pytest -q -n 2 -m "not network and not slow and not sim"
-	@$(BIN)/pytest -q -m network
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m network
 
 test-compose: setup  ## the swarm of docker-compose.yml, with faults; needs a container engine
 	@$(BIN)/python tests/soak/compose.py

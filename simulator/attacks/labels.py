@@ -3,9 +3,11 @@
 Every lie is well formed: a true key, a label that exists, the text that belongs to it.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from simulator.attacks.memories import FLOOD, MemoryAttack, multiplied, nudged
 from workloads.api import Entries
@@ -72,11 +74,23 @@ class mislabel_near(mislabel_memory):
             super(mislabel_near, self).shares(replace(e, keys=nudged(e.keys, rng)), rng)
             for e in seen
         ]
-        scaled = entries.keys.dtype == np.int8  # other keys have no scale, whatever they say of it
-        parts = [entries, *(e for e in false if not scaled or e.key_scale == entries.key_scale)]
-        return Entries(
-            np.concatenate([e.keys for e in parts]),
-            np.concatenate([e.values for e in parts]),
-            np.concatenate([e.payload for e in parts]),
-            entries.key_scale,
-        )
+        return joined([entries, *false])
+
+
+def joined(parts: Sequence[Entries]) -> Entries:
+    """Entries one after another, int8 keys on the coarsest scale of those that are not empty."""
+    scale = max((e.key_scale for e in parts if len(e)), default=parts[0].key_scale)
+    keys = [e.keys if e.keys.dtype != np.int8 else on_scale(e, scale) for e in parts]
+    return Entries(
+        np.concatenate(keys),
+        np.concatenate([e.values for e in parts]),
+        np.concatenate([e.payload for e in parts]),
+        scale,
+    )
+
+
+def on_scale(entries: Entries, scale: float) -> npt.NDArray[np.int8]:
+    """The int8 keys as steps of another scale. Shape [n, d]."""
+    if entries.key_scale == scale:
+        return entries.keys
+    return np.clip(np.rint(entries.float_keys() / scale), -127, 127).astype(np.int8)

@@ -87,6 +87,21 @@ def test_false_labels_are_those_of_other_classes(name: str, own: int, other: int
         assert len(shared) == own * (20 if name == "mislabel_flood" else 1)
 
 
+def test_false_neighbours_of_keys_on_other_scales_are_near_them() -> None:
+    attack, mine, theirs = made("mislabel_near"), labelled(20, 1), labelled(20, 2)
+    scales = 1 / 127, 0.8 / 127
+    mine, theirs = (
+        replace(e, keys=np.rint(e.keys / s).clip(-127, 127).astype(np.int8), key_scale=s)
+        for e, s in zip((mine, theirs), scales, strict=True)
+    )
+    attack.sees(theirs)
+    shared = attack._shares(mine)
+    np.testing.assert_allclose(shared.float_keys()[:20], mine.float_keys(), atol=0.01)
+    np.testing.assert_allclose(shared.float_keys()[20:], theirs.float_keys(), atol=0.04)
+    attack.sees(theirs)
+    assert len(attack._shares(mine.part(0, 0))) == 20, "it has no entry of its own to go with"
+
+
 @pytest.mark.parametrize("name", MEMORY_ATTACKS)
 def test_an_attack_on_memory_repeats_from_its_seed_and_differs_from_peer_to_peer(name: str) -> None:
     first, again, other = made(name), made(name), made(name, peer=1)
