@@ -91,6 +91,8 @@ def joined(parts: Sequence[Entries]) -> Entries:
 
 def on_scale(entries: Entries, scale: float) -> npt.NDArray[np.int8]:
     """The int8 keys as steps of another scale. Shape [n, d]."""
-    if entries.key_scale == scale:
-        return entries.keys
-    return np.clip(np.rint(entries.float_keys() / scale), -127, 127).astype(np.int8)
+    keys: npt.NDArray[np.int8] = entries.keys
+    if entries.key_scale != scale:
+        steps = np.rint(entries.float_keys() / scale)
+        keys = np.clip(steps, -127, 127).astype(np.int8)
+    return keys
