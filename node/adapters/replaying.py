@@ -5,14 +5,9 @@ Used by a worker process and by the simulator's workers alike.
 
 from collections.abc import Callable
 
-from node.merkle import digest
+from node.jobs.encoding import optimizer_hash
 from node.ports import LOCAL_STATES_KEPT, FloatVector, ReplayRequest, Shard
 from workloads import api
-
-
-def state_digest(local_state: bytes) -> bytes:
-    """Names a workload's local state."""
-    return digest("local optimizer", local_state)
 
 
 class Replaying:
@@ -35,11 +30,11 @@ class Replaying:
         self._kept[round_] = kept
         for old in sorted(self._kept)[:-LOCAL_STATES_KEPT]:
             del self._kept[old]
-        return state_digest(kept)
+        return optimizer_hash(kept)
 
     def end(self) -> bytes:
         """Digest of the local state now."""
-        return state_digest(_replayable(self._workload).local_state())
+        return optimizer_hash(_replayable(self._workload).local_state())
 
     def opening(self, round_: int) -> bytes | None:
         """The local state from before ``round_``, if it is still kept."""
@@ -70,7 +65,7 @@ class Replaying:
             continued=False,
             clock=api.step_clock(),
         ).update
-        return update, state_digest(_replayable(second).local_state())
+        return update, optimizer_hash(_replayable(second).local_state())
 
 
 def _replayable(workload: api.Workload) -> api.Replayable:

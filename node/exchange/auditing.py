@@ -127,10 +127,8 @@ class History:
         return None if expected is None else before == expected
 
 
-def breach(
-    commitment: Commitment, steps: int, follows: bool | None
-) -> str:  # the first that holds, in a sentence
-    """What is wrong with a commitment of an auditable round, without any replay; empty: nothing.
+def breach(commitment: Commitment, steps: int, follows: bool | None) -> str:
+    """The first thing wrong with a commitment, as far as no replay is needed; empty: nothing.
 
     Args:
         commitment: of a round that did not follow a SKIP.

@@ -11,14 +11,20 @@ from node.exchange.auditing import Contribution, breach
 from node.exchange.core import RoundContext
 from node.identity import peer_id_of
 from node.jobs.courier import Counters
-from node.jobs.encoding import Local, Replayable, data_seed, encode_update, local_hash
+from node.jobs.encoding import (
+    Local,
+    Replayable,
+    data_seed,
+    encode_update,
+    local_hash,
+    optimizer_hash,
+)
 from node.jobs.geometry import Geometry
 from node.jobs.manifest import JobManifest
 from node.jobs.opening import CHUNK_BYTES, decode_opening, opening_bytes_max
 from node.jobs.progress import Audits
 from node.jobs.shard import shard_of
 from node.ledger.electorate import Electorate
-from node.merkle import digest
 from node.ports import Compute, FloatVector, ReplayReply, ReplayRequest, Transport, Worker
 from node.types import Digest, PeerId
 from node.wire.audit import Verdict, encode_opening_request
@@ -32,8 +38,7 @@ OPENING_BYTES_PER_S_MIN = 1e6
 """Who opens more slowly does not open, 10 s aside."""
 S_PER_PARAM = 5e-9
 """Cost of hashing and encoding one parameter, in seconds, for the simulator."""
-OPTIMIZER_DOMAIN = "local optimizer"
-NEW_OPTIMIZER = digest(OPTIMIZER_DOMAIN, b"")
+NEW_OPTIMIZER = optimizer_hash(b"")
 """Digest of the local state of a workload that has taken no step."""
 
 
@@ -123,7 +128,7 @@ class Auditor:
 
     async def _hash(self, optimizer: bytes, local: Local) -> Digest:
         return await self.compute.maths(
-            lambda: local_hash(digest(OPTIMIZER_DOMAIN, optimizer), local),
+            lambda: local_hash(optimizer_hash(optimizer), local),
             cost_s=self.g.d * S_PER_PARAM,
         )
 
@@ -179,7 +184,7 @@ class Auditor:
             return Verdict.MISMATCH, "no training reaches the local state that was opened"
         self.shown.steps += commitment.steps
         self.shown.seconds += reply.seconds
-        around = digest(OPTIMIZER_DOMAIN, optimizer), reply.local_after
+        around = optimizer_hash(optimizer), reply.local_after
         again = await self.compute.maths(
             lambda: (
                 encode_update(

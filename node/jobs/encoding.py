@@ -58,11 +58,16 @@ class Local:
         return cls(np.zeros(g.d, np.float32), Momentum.zero(averaged))
 
 
+def optimizer_hash(local_state: bytes) -> Digest:
+    """Names a workload's local state; empty: it has taken no step."""
+    return digest("local optimizer", local_state)
+
+
 def local_hash(optimizer: bytes, local: Local) -> Digest:
     """What a contributor commits to of its local memory.
 
     Args:
-        optimizer: digest of the workload's local state, 32 bytes.
+        optimizer: ``optimizer_hash`` of the workload's local state.
         local: residual and momentum.
     """
     return digest("local memory", optimizer + local.hashes)
