@@ -27,6 +27,8 @@ TRUST_STEP = 0.1
 """A trust that moved by more is used from now on; smaller moves are not worth looking up anew."""
 GROWTH = 1.25
 """Of the memory, after which its authors are scored anew."""
+COORDINATES_A_BYTE = 8
+"""Of a key, in its code, at least."""
 PLACE_MASK = (1 << ROW_BITS) - 1
 """Of an id: the how-manieth of its author's entries."""
 
@@ -68,7 +70,7 @@ class Catalogue:
         encoder: TextEncoder | None,
     ) -> None:
         self._config = config
-        settings = IndexSettings("graph" if config.index == "hnsw" else "flat")
+        settings = index_settings(config.index, dimensions)
         self._memory = VectorMemory(dimensions, settings, author_entries_max=config.author_entries)
         self._rules = VoteRules(
             k=config.neighbours, share=config.author_share, beta=config.sharpness
@@ -248,6 +250,19 @@ class Catalogue:
                 np.pad(known.authors, wide[0], constant_values=1),
                 np.pad(known.excess, wide),
             )
+
+
+def index_settings(index: str, dimensions: int) -> IndexSettings:
+    """How each author's index is built.
+
+    A code has the most bytes that divide the dimensions of a key, up to one for
+    ``COORDINATES_A_BYTE`` of them.
+    """
+    if index != "codes":
+        return IndexSettings("graph" if index == "hnsw" else "flat")
+    most = max(1, dimensions // COORDINATES_A_BYTE)
+    sizes = (size for size in range(most, 0, -1) if dimensions % size == 0)
+    return IndexSettings("codes", code_bytes=next(sizes))
 
 
 def no_entries(form: MemoryForm) -> Entries:

@@ -78,7 +78,8 @@ class RacConfig(WorkloadSettings):
     """Half of the training pictures are mirrored."""
 
     # Memory
-    index: Literal["flat", "hnsw"] = "flat"
+    index: Literal["flat", "hnsw", "codes"] = "flat"
+    """How neighbours are found: exactly, by a graph, or by codes with the keys in a file."""
     keys: Literal["int8", "fp16"] = "int8"
     payload_bytes: int = Field(default=96, ge=8, le=1024)
     """Longest snippet, in bytes of UTF-8."""
