@@ -35,15 +35,19 @@ RUNS: Mapping[str, Mapping[str, Any]] = {
     "one node, steps of one": {"nodes": 1},
     "one node, steps of four": {"nodes": 1, "steps": 120},
     "classes": {"workload": CLASSES},
-    "classes, prior own": {"workload": {**CLASSES, "prior": "own"}},
-    "classes, mean": {"workload": CLASSES, "rule": "mean"},
-    "classes, 10 steps": {"workload": CLASSES, "steps": 10, "rounds": 75},
+    "classes, prior job": {"workload": {**CLASSES, "prior": "job"}},
+    "four nodes, prior job": {"workload": {"prior": "job"}},
     "three nodes": {"nodes": 3},
     "fourth shares nothing": {"attack": "silent"},
     "mislabel": {"attack": "mislabel_memory"},
     "flood": {"attack": "mislabel_flood"},
     "near": {"attack": "mislabel_near"},
+    "tested: fourth shares nothing": {"attack": "silent", "trained": "four nodes"},
+    "tested: mislabel": {"attack": "mislabel_memory", "trained": "four nodes"},
+    "tested: flood": {"attack": "mislabel_flood", "trained": "four nodes"},
+    "tested: near": {"attack": "mislabel_near", "trained": "four nodes"},
 }
+"""Those that name a run under ``trained`` take its parameters, and are not trained."""
 
 
 def members(run: Mapping[str, Any], tables: Mapping[str, Any], seed: int) -> list[RacWorkload]:
@@ -75,17 +79,35 @@ def members(run: Mapping[str, Any], tables: Mapping[str, Any], seed: int) -> lis
     return nodes
 
 
-def play(run: Mapping[str, Any], tables: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """One run; metrics as node 0 has them, and how far it trusts each of the others."""
+def play(
+    run: Mapping[str, Any], tables: Mapping[str, Any], seed: int, params: np.ndarray | None
+) -> tuple[dict[str, Any], np.ndarray]:
+    """One run: metrics as node 0 has them, how far it trusts each of the others, and parameters.
+
+    Without ``params`` they are trained.
+    """
     nodes = members(run, tables, seed)
-    rounds, steps = run.get("rounds", tables["job"]["rounds"]), tables["round"]["steps"]
-    steps = run.get("steps", steps)
+    start_s = time.process_time()
+    if params is None:
+        params = trained(nodes, run, tables, seed)
+    found = nodes[0].evaluate(params)
+    found["cpu_s"] = round(time.process_time() - start_s, 1)
+    for name in nodes[0]._catalogue.authors:
+        found[f"trust {name}"] = nodes[0]._catalogue.trust(name)
+    return found, params
+
+
+def trained(
+    nodes: list[RacWorkload], run: Mapping[str, Any], tables: Mapping[str, Any], seed: int
+) -> np.ndarray:
+    """The parameters after all rounds."""
+    rounds = run.get("rounds", tables["job"]["rounds"])
+    steps = run.get("steps", tables["round"]["steps"])
     coded = codec(tables["exchange"]["codec"])
     reduce = rule(run.get("rule", tables["exchange"]["rule"]))
     liars = (len(nodes) - 1) // 3
     params = nodes[0].initial()
     residuals = [np.zeros_like(params) for _ in nodes]
-    start_s = time.process_time()
     for round_ in range(1, rounds + 1):
         rows = []
         for index, node in enumerate(nodes):
@@ -104,11 +126,7 @@ def play(run: Mapping[str, Any], tables: Mapping[str, Any], seed: int) -> dict[s
             residuals[index] = residual_after(wanted, rows[-1])
         mixture = reduce.mixture(gram_of(rows), liars) if reduce.kind != "coordinates" else None
         params = params - reduce.combine(rows, liars, mixture)
-    found = nodes[0].evaluate(params)
-    found["train_cpu_s"] = round(time.process_time() - start_s, 1)
-    for name in nodes[0]._catalogue.authors:
-        found[f"trust {name}"] = nodes[0]._catalogue.trust(name)
-    return found
+    return params
 
 
 def table(runs: Mapping[str, Mapping[str, float]]) -> str:
@@ -141,13 +159,24 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     kept = json.loads(asked.out.read_text()) if asked.out.exists() else {}
+    folder = asked.out.with_suffix(".params")
+    folder.mkdir(exist_ok=True)
+    tables = read_toml(JOB.read_text(), {}, str(JOB))
     for seed in range(1, asked.seeds + 1):
         for name, run in RUNS.items():
             job = f"{seed} {name}"
             if asked.table or job in kept or (asked.only and name not in asked.only):
                 continue
-            start_s = time.perf_counter()
-            kept[job] = play(run, read_toml(JOB.read_text(), {}, str(JOB)), seed)
+            start_s, params = time.perf_counter(), None
+            if "trained" in run:
+                path = folder / f"{seed} {run['trained']}.npy"
+                if not path.exists():
+                    print(f"{job}: run {run['trained']!r} first")
+                    continue
+                params = np.load(path)
+            kept[job], params = play(run, tables, seed, params)
+            if "trained" not in run:
+                np.save(folder / f"{job}.npy", params)
             print(f"{job}: {time.perf_counter() - start_s:.0f} s", kept[job], flush=True)
             part = asked.out.with_suffix(".part")
             part.write_text(json.dumps(kept, indent=1) + "\n")

@@ -63,8 +63,8 @@ class RacConfig(WorkloadSettings):
     # Training
     tau: float = Field(default=1.0, ge=0, le=4)
     """Strength of the logit adjustment; 0 is plain cross-entropy."""
-    prior: Literal["job", "own"] = "job"
-    """Class frequencies of the adjustment: of all training data, or of this node's part."""
+    prior: Literal["own", "job"] = "own"
+    """Class frequencies of the adjustment: of this node's part, or of all training data."""
     branch_loss: float = Field(default=0.5, ge=0, le=10)
     """Weight of the loss of each branch by itself."""
     batch: int = Field(default=64, ge=1, le=4096)
