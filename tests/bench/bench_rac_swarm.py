@@ -70,7 +70,7 @@ def members(run: Mapping[str, Any], tables: Mapping[str, Any], seed: int) -> lis
             if attack is not None and index == NODES - 1:
                 if lies is None:
                     continue
-                entries = lies._shares(entries)
+                entries = lies.shares(entries, np.random.default_rng([seed, node.own.known]))
             elif lies is not None:
                 lies.sees(entries)
             for other in nodes:

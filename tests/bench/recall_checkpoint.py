@@ -47,7 +47,7 @@ def load(folder, memory, truth, chunk):
     train_at = said.pop("train_at")
     spent, state = Spent(**said), np.load(folder / "state.npz")
     truth.best, truth.ids = state["best"], state["ids"]
-    memory.add("author 0", chunk(1)[:1], [0])
+    memory._number("author 0")
     shelf = memory._shelves[1]
     shelf._table.place(state["digests"])
     shelf._labels, shelf._digests = np.zeros(len(shelf), np.int32), state["digests"].copy()
@@ -56,11 +56,6 @@ def load(folder, memory, truth, chunk):
         shelf.index._index = built
         return spent
     shelf.index._codes, shelf.index._few, shelf.index._train_at = built, None, train_at
-    shelf.index._count = len(shelf)
-    shelf.index._enlarge()
-    start = 0
     for number in range(1, spent.chunks + 1):
-        keys = chunk(number)
-        shelf.index._keys[start : start + len(keys)] = keys
-        start += len(keys)
+        shelf.index._keys.add(chunk(number))
     return spent

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.network, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 TRAIN = 400
-SETTINGS = rac_data.config(Path("data.npz"), vote="label", index="codes")
+SETTINGS = rac_data.config(Path("data.npz"), vote="label", index="codes", copies=1)
 
 
 def test_two_nodes_share_what_they_look_up(tmp_path: Path) -> None:

@@ -80,6 +80,8 @@ class RacConfig(WorkloadSettings):
     # Memory
     index: Literal["flat", "hnsw", "codes"] = "flat"
     """How neighbours are found: exactly, by a graph, or by codes with the keys in a file."""
+    copies: int = Field(default=0, ge=0, le=64)
+    """Nodes that index an entry, besides its author; 0: all do. See ``recall.sharding``."""
     keys: Literal["int8", "fp16"] = "int8"
     payload_bytes: int = Field(default=96, ge=8, le=1024)
     """Longest snippet, in bytes of UTF-8."""
