@@ -11,7 +11,7 @@ pytest.importorskip("faiss", reason="the extra artel-node[rac] is not installed"
 
 from tests.unit import rac_data
 
-pytestmark = [pytest.mark.network, pytest.mark.slow]
+pytestmark = [pytest.mark.network, pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
 TRAIN = 400
@@ -38,6 +38,7 @@ def test_two_nodes_share_what_they_look_up(tmp_path: Path) -> None:
     metrics = result["metrics"]
     assert metrics["memory_entries"] == TRAIN
     assert metrics["entries_dropped"] == 0
+    assert metrics["answered"] > 0
     assert metrics["vote_accuracy"] > 0.6  # four classes
     pictures = {path.name for path in (tmp_path / "run" / "pictures").iterdir()}
     assert {"confusion.png", "classes.png", "neighbours.png"} <= pictures

@@ -104,6 +104,11 @@ class Examples:
         """Examples that other nodes were not asked about since the memory had about this size."""
         return self._lookup.unasked(self.known, size)
 
+    @property
+    def answered(self) -> float:
+        """Share of the examples about which other nodes were asked."""
+        return self._lookup.answered
+
     def tell(self, rows: Rows, named: Ids, size: int) -> None:
         """Remember what other nodes named as near to some examples; see ``Lookup.tell``."""
         self._lookup.tell(rows, named, size)

@@ -48,6 +48,11 @@ class Lookup:
         """Which of the first queries to ask other nodes about, in a memory of a size."""
         return np.flatnonzero(size > GROWTH * self._asked_at[:known])
 
+    @property
+    def answered(self) -> float:
+        """Share of the queries about which other nodes were asked."""
+        return float((self._asked_at > 0).mean())
+
     def tell(self, rows: npt.NDArray[np.int64], named: Ids, size: int) -> None:
         """Remember what other nodes named for some queries, in a memory of a size. [q, m]."""
         known = self._named if self._named is not None else np.empty((len(self._version), 0), int)

@@ -246,6 +246,8 @@ class RacWorkload:
             trusts = [self._catalogue.trust(name) for name in self._catalogue.authors]
             found["trust_min"] = min(trusts, default=1.0)
             found["index_bytes"] = float(self._catalogue.memory.bytes)
+        if self.inquiry is not None:
+            found["answered"] = self.test.answered
         return found
 
     def artifacts(self, params: FloatVector, folder: Path) -> list[Path]:
