@@ -11,7 +11,11 @@ import pytest
 
 pytest.importorskip("faiss", reason="the extra artel-node[rac] is not installed")
 
+from node.errors import Refused
 from node.ports import InquireRequest, Ports, Shard, Sign, Worker
+from node.types import JobId
+from node.wire.convert_memory import encode_question as encode_message
+from node.wire.memory_messages import Question
 from simulator.attacks.base import Attack
 from simulator.attacks.shells import ComputeShell, WorkerShell
 from simulator.scenario import Scenario
@@ -19,10 +23,10 @@ from simulator.world import World
 from tests.simulation.test_memory_jobs import until_equal, until_round
 from tests.unit import rac_data
 from workloads.rac.workload import RacWorkload
-from workloads.recall.sharding import Named, decode_answer, encode_answer
+from workloads.recall.sharding import Named, decode_answer, encode_answer, encode_question
 
 ROUNDS = 3
-LIAR = 3
+LIAR, FOLLOWER = 3, 4
 
 
 class false_neighbours(Attack):
@@ -62,10 +66,10 @@ async def test_each_indexes_a_part_and_finds_what_all_know_though_one_lies(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     settings = rac_data.config(rac_data.write(tmp_path / "data.npz"), vote="label", copies=2)
     tables = {"workload_name": "rac", "workload": settings, "round": {"steps": 12}}
-    world = World(Scenario(nodes=4, rounds=ROUNDS, job=tables), seed=5)
+    world = World(Scenario(nodes=4, followers=1, rounds=ROUNDS, job=tables), seed=5)
     world.attack({LIAR: false_neighbours(scale=1.0, seed=5)})
     async with world:
-        for index in range(4):
+        for index in range(5):
             await world.start(index)
         await world.submit(world.manifest(), {})
         await until_round(world, ROUNDS, *range(4))
@@ -86,4 +90,29 @@ async def test_each_indexes_a_part_and_finds_what_all_know_though_one_lies(
             found = mine.test.found(np.arange(len(mine.test)))
             assert np.allclose(found.similarity[:, 0], nearest, atol=1e-3)
             indexed = sum(len(shelf.index._numbers) for shelf in shelves[1:])
+            assert mine.test.answered == 1
             assert 0.3 < indexed / sum(map(len, shelves[1:])) < 0.7, "two of four index an entry"
+        await _refuses(world)
+
+
+async def _refuses(world: World) -> None:
+    """What nobody is answered, whose call it may be."""
+    assert world.job is not None
+    job, target = JobId(bytes.fromhex(world.job[0])), world.nodes[0].peer
+    sound = encode_question(workload(world, 0).test.features[:1], 3)
+
+    async def ask(caller: int, body: bytes) -> bytes:
+        transport = world.network.hosts[world.nodes[caller].peer].transport
+        data = encode_message(Question(job, body))
+        return await transport.call(
+            target, "inquire/1", data, timeout_s=5.0, reply_bytes_max=1 << 20
+        )
+
+    assert decode_answer(await ask(LIAR, sound), 1).authors
+    with pytest.raises(Refused, match="no answer"):
+        await ask(LIAR, sound[:-1])
+    with pytest.raises(Refused, match="only founders"):
+        await ask(FOLLOWER, sound)
+    spam = await asyncio.gather(*(ask(LIAR, b"x") for _ in range(60)), return_exceptions=True)
+    assert any("too often" in str(said) for said in spam)
+    await ask(1, sound)  # others are answered all the same

@@ -76,6 +76,7 @@ class Catalogue:
         settings = index_settings(config.index, dimensions)
         most = config.author_entries
         self.memory = VectorMemory(dimensions, settings, author_entries_max=most, keep=keep)
+        """Keys and labels by author."""
         self._rules = VoteRules(
             k=config.neighbours, share=config.author_share, beta=config.sharpness
         )
