@@ -50,7 +50,8 @@ class _LyingWorker(WorkerShell):
         said = await self.inner.inquire(request)
         if not request.question:
             return said
-        true = decode_answer(said, np.frombuffer(request.question, "<u2")[0])
+        queries, _, k = np.frombuffer(request.question, "<u2", 3).tolist()
+        true = decode_answer(said, queries, k)
         return encode_answer(Named(true.authors, np.roll(true.digests, 1, axis=1)))
 
 
@@ -108,7 +109,7 @@ async def _refuses(world: World) -> None:
             target, "inquire/1", data, timeout_s=5.0, reply_bytes_max=1 << 20
         )
 
-    assert decode_answer(await ask(LIAR, sound), 1).authors
+    assert decode_answer(await ask(LIAR, sound), 1, 3).authors
     with pytest.raises(Refused, match="no answer"):
         await ask(LIAR, sound[:-1])
     with pytest.raises(Refused, match="only founders"):

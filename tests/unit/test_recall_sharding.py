@@ -47,7 +47,7 @@ class World:
         near = memory.search_authors(*decode_question(self.question(), DIMENSIONS))
         digests = np.zeros(near.ids.shape, np.uint64)
         digests[near.ids >= 0] = memory.digests(near.ids[near.ids >= 0])
-        return decode_answer(encode_answer(Named(tuple(memory.authors), digests)), 6)
+        return decode_answer(encode_answer(Named(tuple(memory.authors), digests)), 6, K)
 
     def question(self):
         units = self.queries / np.sqrt((self.queries**2).sum(axis=1, keepdims=True))
@@ -124,16 +124,24 @@ def test_entries_of_an_author_that_was_removed_are_not_found():
 @given(st.binary(max_size=80), st.integers(1, 4))
 @settings(max_examples=60, deadline=None)
 def test_hostile_bytes_are_refused(data, queries):
-    for decode in (lambda: decode_question(data, DIMENSIONS), lambda: decode_answer(data, queries)):
+    for decode in (
+        lambda: decode_question(data, DIMENSIONS),
+        lambda: decode_answer(data, queries, 3),
+    ):
         try:
             decode()
         except WorkloadError:
             continue
     sound = encode_answer(Named(("a", "b"), np.ones((2, queries, 3), np.uint64)))
-    assert decode_answer(sound, queries).authors == ("a", "b")
+    assert decode_answer(sound, queries, 3).authors == ("a", "b")
     for broken in (sound[:-1], sound + b"x", b"\xff" + sound[1:], sound[:5]):
         with pytest.raises(WorkloadError):
-            decode_answer(broken, queries)
+            decode_answer(broken, queries, 3)
+    crowd = encode_answer(Named(("a",) * 65, np.ones((65, queries, 3), np.uint64)))
+    with pytest.raises(WorkloadError):
+        decode_answer(crowd, queries, 3)
+    with pytest.raises(WorkloadError, match="k = 3"):
+        decode_answer(sound, queries, 2)
     with pytest.raises(WorkloadError):
         decode_question(encode_question(np.ones((1, DIMENSIONS)), 3)[:-1], DIMENSIONS)
     with pytest.raises(WorkloadError):

@@ -108,7 +108,7 @@ class Inquiry:
     def _found(self, answer: bytes, queries: int) -> list[Ids]:
         """Ids of what an answer names, by author. Each of shape [q, k]."""
         try:
-            named = decode_answer(answer, queries)
+            named = decode_answer(answer, queries, self._wanted)
         except WorkloadError:
             self.refused += 1
             return []

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from workloads.api import WorkloadError
 from workloads.recall.digests import Digests
 from workloads.recall.index import Floats
+from workloads.recall.memory import AUTHORS_MAX
 
 BUCKETS = 256
 QUESTION_QUERIES_MAX = 64
@@ -110,23 +111,23 @@ def encode_answer(named: Named) -> bytes:
     return data if len(data) <= ANSWER_BYTES_MAX else b""
 
 
-def decode_answer(data: bytes, queries: int) -> Named:
+def decode_answer(data: bytes, queries: int, k: int) -> Named:
     """Inverse of ``encode_answer``.
 
     Raises:
-        WorkloadError: These bytes are no answer to so many queries.
+        WorkloadError: These bytes do not name k entries an author for so many queries.
     """
     try:
-        count, width, k = _ANSWER.unpack_from(data)
+        count, width, named = _ANSWER.unpack_from(data)
         authors, at = [], _ANSWER.size
-        for _ in range(count):
+        for _ in range(min(count, AUTHORS_MAX)):
             end = at + 1 + data[at]
             authors.append(data[at + 1 : end].decode())
             at = end
     except (struct.error, IndexError, UnicodeDecodeError) as error:
         raise WorkloadError(f"an answer that ends early or names nobody ({error})") from error
-    size = 8 * count * width * k
-    if width != queries or k > NAMED_MAX or len(data) != at + size or len(data) > ANSWER_BYTES_MAX:
-        raise WorkloadError(f"an answer of {len(data)} bytes about {width} queries, k = {k}")
+    size = 8 * count * width * named
+    if count > AUTHORS_MAX or (width, named) != (queries, k) or len(data) != at + size:
+        raise WorkloadError(f"an answer of {len(data)} bytes about {width} queries, k = {named}")
     digests = np.frombuffer(data, "<u8", offset=at).reshape(count, width, k)
     return Named(tuple(authors), digests.astype(np.uint64))
