@@ -160,7 +160,6 @@ def main() -> None:
     torch.set_num_threads(1)
     kept = json.loads(asked.out.read_text()) if asked.out.exists() else {}
     folder = asked.out.with_suffix(".params")
-    folder.mkdir(exist_ok=True)
     tables = read_toml(JOB.read_text(), {}, str(JOB))
     for seed in range(1, asked.seeds + 1):
         for name, run in RUNS.items():
@@ -176,6 +175,7 @@ def main() -> None:
                 params = np.load(path)
             kept[job], params = play(run, tables, seed, params)
             if "trained" not in run:
+                folder.mkdir(exist_ok=True)
                 np.save(folder / f"{job}.npy", params)
             print(f"{job}: {time.perf_counter() - start_s:.0f} s", kept[job], flush=True)
             part = asked.out.with_suffix(".part")
