@@ -68,7 +68,7 @@ class Deadlines:
 
 @dataclass(frozen=True)
 class RoundContext:
-    """The facts that a round starts from, the same on every honest node except the deadlines."""
+    """The facts that a round starts from, the same on every honest node but for its waits."""
 
     job: JobId
     round: int
@@ -86,6 +86,8 @@ class RoundContext:
     """How far the authors of shared memory were certified to be."""
     wide_first: bool = False
     """Ask more reducers at once: the last round had to."""
+    quiet: frozenset[int] = frozenset()
+    """Electors that are away and not heard of: no deadline waits for their commitment."""
 
 
 @dataclass
@@ -168,6 +170,12 @@ class RoundCore:
     def settled(self) -> int:
         """Electors whose commitment is held, or that are convicted: nobody waits for theirs."""
         return len(self.commitments.keys() | self.convictions.held.keys())
+
+    @property
+    def awaited(self) -> int:
+        """Electors whose commitment may still come soon."""
+        done = self.commitments.keys() | self.convictions.held.keys() | self.context.quiet
+        return self.electorate.n - len(done)
 
     def width(self, wide: bool) -> int:
         """Reducers asked for each part."""

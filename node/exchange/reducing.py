@@ -10,6 +10,7 @@ from node.exchange.effects import Blame, Reduce, ScatterParts, Screen, SpreadRes
 from node.exchange.haves import named_by, open_haves
 from node.exchange.reduction import packed_gram_fault, parts_of, resolve
 from node.ledger.evidence import accused
+from node.ledger.succession import ABSENT
 from node.types import Digest
 from node.wire.convert import (
     decode_list,
@@ -228,7 +229,7 @@ class Reducing:
         bans = tuple(sorted(accused(evidence) for evidence in value.evidence))
         out = {core.electorate.index(key) for key in bans}
         absent = tuple(
-            (e, "equivocation" if e in out else "absent")
+            (e, "equivocation" if e in out else ABSENT)
             for e in range(core.electorate.n)
             if e not in listed
         )

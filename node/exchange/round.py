@@ -202,7 +202,7 @@ class RoundMachine:
     def _advance(self) -> None:
         core = self.core
         held, electorate = core.settled, core.electorate
-        if self.view == 0 and held == electorate.n:
+        if self.view == 0 and not core.awaited:
             self._have()
         elif self.view == 0 and held >= electorate.n - electorate.f and core.once("grace"):
             core.effects.append(StartTimer(COMMIT_TIMER, core.context.deadlines.grace_s))

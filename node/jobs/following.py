@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from node.ledger.chain import Head
+from node.ledger.succession import ABSENT_ROUNDS, electorate_of
 from node.merkle import digest
 from node.types import PeerId
 
@@ -43,9 +44,20 @@ class Following:
         return self._pause_s
 
 
+def was_elector(head: Head, public_key: bytes, round_: int) -> bool:
+    """Whether a key that is not banned was an elector of a round: dropped, it may not know yet."""
+    electors = electorate_of(head.terms, round_)
+    known = electors is not None and electors.index(public_key) is not None
+    return known and public_key not in head.bans
+
+
 def why_following(head: Head, public_key: bytes) -> str:
     """Why the node with this key only follows a job, in words."""
     banned = head.bans.get(public_key)
-    if banned is None:
-        return "following: this node is not an elector"
-    return f"banned by the certificate of round {banned}: its key signed what no honest one does"
+    if banned is not None:
+        return f"banned by the certificate of round {banned}: it lied, as evidence shows"
+    if any(electors.index(public_key) is not None for _, electors in head.terms):
+        return (
+            f"following: dropped, since {ABSENT_ROUNDS} rounds in a row went by without this node"
+        )
+    return "following: this node is not an elector"

@@ -134,7 +134,12 @@ class Replica:
     # Rounds ------------------------------------------------------------------------------------
 
     def context(
-        self, me: int | None, rules: RoundRules, deadlines: Deadlines, wide_first: bool
+        self,
+        me: int | None,
+        rules: RoundRules,
+        deadlines: Deadlines,
+        wide_first: bool,
+        quiet: frozenset[int],
     ) -> RoundContext:
         """Facts of the next round.
 
@@ -143,6 +148,7 @@ class Replica:
             rules: those of the round's electorate.
             deadlines: of this node.
             wide_first: see docs/protocol.md, "Leader".
+            quiet: electors for whose commitment nobody waits here.
         """
         head = self.head
         return RoundContext(
@@ -157,6 +163,7 @@ class Replica:
             lease_until_round=head.lease_until_round,
             memory=head.memory,
             wide_first=wide_first,
+            quiet=quiet,
         )
 
     def encoded(self, prev: Digest, encoded: Encoded) -> None:

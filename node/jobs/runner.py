@@ -16,7 +16,7 @@ from node.jobs.behind import Behind
 from node.jobs.contributing import Contributor
 from node.jobs.courier import Counters, Courier
 from node.jobs.deps import RunnerDeps
-from node.jobs.following import Following, why_following
+from node.jobs.following import Following, was_elector, why_following
 from node.jobs.geometry import geometry
 from node.jobs.mailbox import Mailbox
 from node.jobs.manifest import SignedManifest
@@ -28,9 +28,11 @@ from node.jobs.round_flow import RoundFlow, RoundOutcome
 from node.jobs.round_start import begin_round
 from node.jobs.scope import Scope, first_of
 from node.jobs.shard import shard_of
+from node.jobs.silence import Silence
 from node.jobs.sync import Catcher
 from node.ledger.chain import Head, genesis
 from node.ledger.electorate import Electorate
+from node.ledger.succession import ABSENT
 from node.ports import Worker
 from node.types import PeerId
 from node.wire.messages import Ack, FetchReply, FetchRequest, RoundMessage
@@ -64,6 +66,7 @@ class JobRunner:
         self._behind = Behind(lambda: self.head)
         self._following = Following(deps.signer.peer_id)
         self._wide_first = False
+        self._silence = Silence(deps.signer.peer_id)
 
     # Facts -------------------------------------------------------------------------------------
 
@@ -95,9 +98,12 @@ class JobRunner:
             PeerError: a stranger's, or of another branch, or one too many.
         """
         elector = self.head.electorate.index(public_key_of(peer))
+        if elector is None and was_elector(self.head, public_key_of(peer), message.round):
+            return Ack(self.round_now, self.head.id)
         if elector is None:
             raise PeerError("only electors take part in a round")
         self.counters.bytes_down += size
+        self._silence.heard(peer, self.round_now)
         if message.round == self.round_now and self.flow is not None:
             if message.prev != self.head.id:
                 raise PeerError("the message belongs to another chain of decisions")
@@ -152,22 +158,13 @@ class JobRunner:
         self.progress.params = g.d
         async with Scope() as group:
             self._courier = Courier(
-                ports.transport,
-                self.deps.behaviour,
-                group,
-                self.manifest.round.call_s_max,
-                lambda: self.round_now,
-                self._behind.note,
-                self.counters,
-            )
+                ports.transport, self.deps.behaviour, group, self.manifest.round.call_s_max,
+                lambda: self.round_now, self._behind.note, self.counters,
+            )  # fmt: skip
             self._catcher = Catcher(
-                self._courier,
-                ports.transport,
-                self._records,
-                ports.compute,
-                self.deps.verify,
+                self._courier, ports.transport, self._records, ports.compute, self.deps.verify,
                 self.deps.on_blame,
-            )
+            )  # fmt: skip
             group.create_task(self.replica.run_snapshots())
             founders = self._genesis.electorate.ids
             self.remembering = remember(
@@ -213,9 +210,9 @@ class JobRunner:
             self.progress.reason = why_following(self.head, self.deps.signer.public_key)
             await asyncio.sleep(self._following.pause_s(self.head.round > before))
 
-    def _note_bans(self, before: Electorate) -> None:
+    def _note_electors(self, before: Electorate) -> None:
         if gone := [p for p in before.ids if p not in self.head.electorate.ids]:
-            self.deps.on_event("banned", job=self.manifest.job.name, peers=gone)
+            self.deps.on_event("electors_left", job=self.manifest.job.name, peers=gone)
             self.deps.on_electors()
 
     # One round ---------------------------------------------------------------------------------
@@ -227,7 +224,8 @@ class JobRunner:
         signer = self.deps.signer if self._may_vote else None
         g = replica.g.with_electorate(self.manifest, self.head.electorate)
         waits = self._deadlines.deadlines()
-        context = replica.context(self.me, g.rules, waits, self._wide_first)
+        quiet = self._silence.quiet(self.head.electorate, round_)
+        context = replica.context(self.me, g.rules, waits, self._wide_first, quiet)
         machine, work = await begin_round(context, g, replica, self._records, self.deps, signer)
         async with Scope() as scope:
             flow = self.flow = RoundFlow(
@@ -255,7 +253,7 @@ class JobRunner:
                 scope.cancel_all()
         closed = Closed.of(context, outcome, machine.core.opened, replica)
         contributor.closed(closed, used=await replica.close(outcome, self.me))
-        self._note_bans(context.electorate)
+        self._note_electors(context.electorate)
         self.deps.failpoint("certified", round_)
         self._note(outcome, flow, loop.time() - started)
 
@@ -264,7 +262,7 @@ class JobRunner:
         decision, view = outcome.decision, outcome.certificate.view
         if outcome.durations is not None:
             self._deadlines.add(outcome.durations)
-        self._wide_first = view > 0 or any(why != "absent" for _, why in decision.refused)
+        self._wide_first = view > 0 or any(why != ABSENT for _, why in decision.refused)
         ids = flow.context.electorate.ids
         shown = self.progress
         shown.take(decision, ids)
@@ -305,7 +303,7 @@ class JobRunner:
                 await asyncio.sleep(STATE_RETRY_S)
         if head.round > before or state is not None:
             replica.jump(head, state, last[0] if last else None)
-            self._note_bans(electorate)
+            self._note_electors(electorate)
             await contributor.caught_up(head.round)
             self.deps.on_event("caught_up", round=head.round, missed=head.round - before)
 

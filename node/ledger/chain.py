@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from node.errors import BadSignature, Malformed
-from node.identity import Verifier, peer_id_of
+from node.errors import BadSignature
+from node.identity import Verifier
 from node.ledger.electorate import Electorate
 from node.ledger.frontier import Frontier
+from node.ledger.succession import Terms, extended, next_electorate
 from node.ledger.votes import check_certificate, decision_id
 from node.merkle import digest
 from node.types import Digest, JobId
@@ -46,11 +47,14 @@ class Head:
     """How far each author of shared memory is certified to be."""
     bans: Mapping[bytes, int] = field(default_factory=dict)
     """Public key -> round whose decision banned it, for good."""
+    terms: Terms = ()
+    """The electorates so far, the newest last."""
 
 
 def genesis(job: JobId, founders: Electorate, rounds: int) -> Head:
     """The head before round 1; the lease covers the manifest's rounds."""
-    return Head(job, 0, genesis_id(job), founders, None, {}, {}, 0, rounds)
+    terms = extended((), 1, founders)
+    return Head(job, 0, genesis_id(job), founders, None, {}, {}, 0, rounds, terms=terms)
 
 
 def extend(head: Head, decision: Decision, id_: Digest) -> Head:
@@ -60,11 +64,12 @@ def extend(head: Head, decision: Decision, id_: Digest) -> Head:
         credits[head.electorate.keys[elector][0]] += micro
     refusals = Counter(head.refusals)
     refusals.update(reason for _, reason in decision.refused)
+    electorate = _next(head, decision)
     return replace(
         head,
         round=decision.round,
         id=id_,
-        electorate=Electorate(decision.electors),
+        electorate=electorate,
         state_root=decision.state_root,
         credits=dict(credits),
         refusals=dict(refusals),
@@ -73,7 +78,12 @@ def extend(head: Head, decision: Decision, id_: Digest) -> Head:
         halted=decision.halted,
         memory=decision.memory,
         bans={**head.bans, **dict.fromkeys(decision.bans, decision.round)},
+        terms=extended(head.terms, decision.round + 1, electorate),
     )
+
+
+def _next(head: Head, decision: Decision) -> Electorate:
+    return next_electorate(head.electorate, decision.plan, decision.refused, decision.bans)
 
 
 def verify_next(head: Head, certificate: Certificate, verify: Verifier) -> tuple[Head, Decision]:
@@ -98,14 +108,12 @@ def check_parent(head: Head, decision: Decision) -> None:
         raise BadSignature("a SKIP may not change the state")
     if any(e >= head.electorate.n for e, _ in (*decision.plan, *decision.refused)):
         raise BadSignature("the decision names an elector that does not exist")
-    ids = [peer_id_of(key) for key, _ in decision.electors]
-    if ids != sorted(set(ids)):
-        raise Malformed("the next electorate is not sorted and distinct")
     if any(head.electorate.index(key) is None for key in decision.bans):
         raise BadSignature("the decision bans somebody who is no elector")
-    banned = {*head.bans, *decision.bans}
-    if any(key in banned for key, _ in decision.electors):
-        raise BadSignature("the next electorate holds somebody who is banned")
+    if len(decision.bans) == head.electorate.n:
+        raise BadSignature("the decision bans everybody")
+    if decision.electors != _next(head, decision).keys:
+        raise BadSignature("the next electorate is not the one that follows from the decision")
     reached = {reach.author: reach for reach in decision.memory}
     for before in head.memory:
         after = reached.get(before.author, before)  # who is gone has forked

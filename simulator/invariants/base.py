@@ -1,6 +1,6 @@
 """What all checks share: the facts of the run, and how a violation is told."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
@@ -37,15 +37,31 @@ class Roll:
     """The electors of one round, in the order of their peer ids: elector -> its node."""
 
     electors: "tuple[SimNode, ...]"
+    missed: Mapping[PeerId, int] = field(default_factory=dict)
+    """For how many rounds in a row a decision named each as absent."""
 
     @classmethod
     def of(cls, nodes: "Iterable[SimNode]") -> "Roll":
         """The roll of these nodes."""
         return cls(tuple(sorted(nodes, key=lambda node: node.peer)))
 
-    def without(self, bans: Collection[bytes]) -> "Roll":
-        """Those whose keys are not banned."""
-        return Roll(tuple(n for n in self.electors if n.signer.public_key not in bans))
+    def after(self, decision: Decision) -> "Roll":
+        """The next roll: without whom it bans, and without who is absent for too long."""
+        names = [node.peer for node in self.electors]
+        why = {names[e]: reason for e, reason in decision.refused}
+        why |= {names[e]: "" for e, _ in decision.plan}
+        missed = {
+            name: (self.missed.get(name, 0) + (why.get(name) == "absent"))
+            * (why.get(name, "absent") == "absent")
+            for name in names
+        }
+        left = [n for n in self.electors if n.signer.public_key not in decision.bans]
+        while len(left) > 4 and (len(left) - 2) // 3 == (len(left) - 1) // 3:
+            longest = max(left, key=lambda n: missed[n.peer])  # the first of equals
+            if missed[longest.peer] < 8:
+                break
+            left.remove(longest)
+        return Roll(tuple(left), missed)
 
     @property
     def n(self) -> int:
@@ -99,7 +115,7 @@ class Facts:
         self._rolls = {1: self.founders}
 
     def roll(self, round_: int) -> Roll:
-        """The electors of a round: the founders without whom the decisions before it banned.
+        """The electors of a round: the founders without whom the decisions before it left out.
 
         While the decision before a round is not certified, those of the round before stand for it.
         """
@@ -110,7 +126,7 @@ class Facts:
             decision = self.decisions.get(id_) if id_ is not None else None
             if decision is None:
                 return self._rolls[r - 1]
-            self._rolls[r] = self._rolls[r - 1].without(decision.bans)
+            self._rolls[r] = self._rolls[r - 1].after(decision)
         return self._rolls[round_]
 
     def liars(self, round_: int) -> int:
