@@ -15,6 +15,7 @@ from node.exchange.reduction import Resolution, need, reducer_orders, width
 from node.identity import Signer, Verifier
 from node.ledger.electorate import Electorate
 from node.ledger.frontier import Frontier
+from node.ledger.succession import Terms
 from node.ledger.votes import PREPARE, check_prepared
 from node.types import Digest, JobId
 from node.wire.convert import decode_commitment
@@ -88,6 +89,8 @@ class RoundContext:
     """Ask more reducers at once: the last round had to."""
     quiet: frozenset[int] = frozenset()
     """Electors that are away and not heard of: no deadline waits for their commitment."""
+    terms: Terms = ()
+    """The electorates so far: who could judge work of an earlier round."""
 
 
 @dataclass
@@ -98,7 +101,7 @@ class PlanState:
     wide: bool
     listed: tuple[tuple[int, Digest], ...]
     absent: tuple[tuple[int, str], ...]
-    """Electors outside the list: ``absent`` or ``equivocation``."""
+    """Electors outside the list: ``absent``, ``equivocation`` or ``false_work``."""
     bans: tuple[bytes, ...]
     """Public keys that the list's evidence convicts, rising."""
     resolution: Resolution
@@ -146,7 +149,13 @@ class RoundCore:
         c = self.context
         self.orders = reducer_orders(c.prev, c.electorate, c.rules.parts)
         self.convictions = Convictions(
-            c.job, c.round, c.electorate, c.me, self.verify, lambda e: self.effects.append(e)
+            c.job,
+            c.round,
+            c.electorate,
+            c.me,
+            self.verify,
+            lambda e: self.effects.append(e),
+            c.terms,
         )
         self._checked: set[tuple[Digest, bytes]] = set()
         self._checked_locks: set[PrepareCertificate] = set()

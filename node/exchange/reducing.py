@@ -9,7 +9,7 @@ from node.exchange.core import PlanState, RoundCore
 from node.exchange.effects import Blame, Reduce, ScatterParts, Screen, SpreadResults, StartTimer
 from node.exchange.haves import named_by, open_haves
 from node.exchange.reduction import packed_gram_fault, parts_of, resolve
-from node.ledger.evidence import accused
+from node.ledger.evidence import accused, breach_of
 from node.ledger.succession import ABSENT
 from node.types import Digest
 from node.wire.convert import (
@@ -227,12 +227,8 @@ class Reducing:
         if resolution is None:
             raise PeerError(f"parts {lacking[:4]} of the plan lack equal screens")
         bans = tuple(sorted(accused(evidence) for evidence in value.evidence))
-        out = {core.electorate.index(key) for key in bans}
-        absent = tuple(
-            (e, "equivocation" if e in out else ABSENT)
-            for e in range(core.electorate.n)
-            if e not in listed
-        )
+        why = {core.electorate.index(accused(x)): breach_of(x).reason for x in value.evidence}
+        absent = tuple((e, why.get(e, ABSENT)) for e in range(core.electorate.n) if e not in listed)
         lock = core.locks[plan.list_id]
         state = PlanState(value.view, value.wide, value.commitments, absent, bans, resolution, lock)
         core.plans[signed.id] = state

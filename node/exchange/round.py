@@ -27,6 +27,7 @@ from node.wire.messages import (
     Evidence,
     FetchReply,
     Have,
+    Judgement,
     PartScreen,
     PrepareCertificate,
     RoundBody,
@@ -233,7 +234,7 @@ class RoundMachine:
             self._voting.on_prepared(body)
         elif isinstance(body, Certificate):
             self._voting.on_certificate(body)
-        elif isinstance(body, Contradiction | ForkEvidence):
+        elif isinstance(body, Contradiction | ForkEvidence | Judgement):
             self.core.convictions.on_evidence(sender, body)
         else:
             raise Malformed("this message is taken elsewhere")

@@ -20,6 +20,7 @@ from node.wire.messages import (
     Contradiction,
     FetchReply,
     FetchRequest,
+    Judgement,
     PrepareCertificate,
     RoundBody,
     RoundMessage,
@@ -169,5 +170,6 @@ def kind_of(body: RoundBody) -> str:
         Certificate: "certificate",
         Contradiction: "evidence",
         ForkEvidence: "evidence",
+        Judgement: "evidence",
     }
     return names[type(body)]

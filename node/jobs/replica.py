@@ -164,6 +164,7 @@ class Replica:
             memory=head.memory,
             wide_first=wide_first,
             quiet=quiet,
+            terms=head.terms,
         )
 
     def encoded(self, prev: Digest, encoded: Encoded) -> None:

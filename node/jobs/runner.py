@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from node.errors import ConfigError, PeerError, Unavailable, WorkerFailed
 from node.exchange.canonical import golden_check
 from node.exchange.deadlines import Bounds, DeadlineEstimator
-from node.identity import public_key_of
-from node.jobs.auditing import Auditing, Closed
+from node.identity import peer_id_of, public_key_of
+from node.jobs.auditing import Auditing
 from node.jobs.behind import Behind
+from node.jobs.closed import Closed
 from node.jobs.contributing import Contributor
 from node.jobs.courier import Counters, Courier
 from node.jobs.deps import RunnerDeps
@@ -32,10 +33,11 @@ from node.jobs.silence import Silence
 from node.jobs.sync import Catcher
 from node.ledger.chain import Head, genesis
 from node.ledger.electorate import Electorate
+from node.ledger.evidence import accused, breach_of
 from node.ledger.succession import ABSENT
 from node.ports import Worker
 from node.types import PeerId
-from node.wire.messages import Ack, FetchReply, FetchRequest, RoundMessage
+from node.wire.messages import Ack, Evidence, FetchReply, FetchRequest, RoundMessage
 
 STATE_RETRY_S = 0.25
 """Pause before a state that nobody gave is asked for again."""
@@ -174,7 +176,7 @@ class JobRunner:
                 group.create_task(self.remembering.run())
             self.auditing = Auditing(
                 self.deps, self.manifest, self._genesis, g, worker, group, self.counters,
-                self.progress.audits, self._may_vote,
+                self.progress.audits, self._may_vote, self._convict,
             )  # fmt: skip
             self.replica.auditable = self.auditing.is_on
             await self.auditing.start(self.replica.head.round)
@@ -215,6 +217,15 @@ class JobRunner:
             self.deps.on_event("electors_left", job=self.manifest.job.name, peers=gone)
             self.deps.on_electors()
 
+    async def _convict(self, evidence: Evidence) -> None:
+        """Evidence was found outside of a round: keep it, and tell the round in progress."""
+        await self.deps.proofs.add(evidence)
+        flow, key = self.flow, accused(evidence)
+        if flow and flow.context.me is not None and flow.context.electorate.index(key) is not None:
+            flow.take(flow.context.me, evidence)
+        else:  # the next round begins with what is on disk
+            self.deps.on_blame(peer_id_of(key), breach_of(evidence))
+
     # One round ---------------------------------------------------------------------------------
 
     async def _round(self, replica: Replica, contributor: Contributor) -> None:
@@ -251,7 +262,7 @@ class JobRunner:
                 self.flow = None
                 flow.close()
                 scope.cancel_all()
-        closed = Closed.of(context, outcome, machine.core.opened, replica)
+        closed = Closed.of(outcome, machine.core, replica)
         contributor.closed(closed, used=await replica.close(outcome, self.me))
         self._note_electors(context.electorate)
         self.deps.failpoint("certified", round_)
@@ -269,17 +280,11 @@ class JobRunner:
         shown.weights = {ids[e]: weight for e, weight in sorted(flow.work.weights.items())}
         shown.round_seconds.append(seconds)
         self.deps.on_event(
-            "round_certified",
-            job=self.manifest.job.name,
-            round=decision.round,
-            decision=self.head.id.hex()[:12],
-            view=view,
-            used=shown.used,
-            refused=len(shown.refused),
-            skip=decision.skip_reason or False,
-            seconds=round(seconds, 3),
-            steps=flow.times.steps(),
-        )
+            "round_certified", job=self.manifest.job.name, round=decision.round,
+            decision=self.head.id.hex()[:12], view=view, used=shown.used,
+            refused=len(shown.refused), skip=decision.skip_reason or False,
+            seconds=round(seconds, 3), steps=flow.times.steps(),
+        )  # fmt: skip
 
     # Catching up -------------------------------------------------------------------------------
 

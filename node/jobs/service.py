@@ -130,14 +130,17 @@ class JobService:
         )
         transport.serve(FINDING_METHOD, self._on_finding, request_bytes_max=FINDING_BYTES)
 
-    def _runner(self, job: JobId) -> JobRunner:
+    def _runner(self, job: JobId, peer: PeerId) -> JobRunner:
+        """The job that a peer calls for."""
         runner = self._runners.get(job)
         if runner is None:
             raise Refused(UNKNOWN_JOB)
+        if peer in self._deps.proofs.judged(job):
+            raise Refused("banned: a judgement on this key's work is held here", peer)
         return runner
 
-    def _shelf(self, job: JobId) -> Shelf:
-        replica = self._runner(job).replica
+    def _shelf(self, job: JobId, peer: PeerId) -> Shelf:
+        replica = self._runner(job, peer).replica
         if replica is None:
             raise Refused("the job is still starting here")
         return replica.shelf
@@ -145,7 +148,7 @@ class JobService:
     async def _on_round(self, peer: PeerId, request: bytes) -> bytes:
         try:
             message = decode_round(request)
-            runner = self._runner(message.job)
+            runner = self._runner(message.job, peer)
             return encode_ack(runner.on_message(peer, message, len(request)))
         except PeerError as error:
             if not isinstance(error, Refused):
@@ -154,39 +157,39 @@ class JobService:
 
     async def _on_fetch(self, peer: PeerId, request: bytes) -> bytes:
         wanted = self._decoded(peer, decode_fetch, request)
-        return encode_fetched(self._runner(wanted.job).on_fetch(peer, wanted))
+        return encode_fetched(self._runner(wanted.job, peer).on_fetch(peer, wanted))
 
     async def _on_chain(self, peer: PeerId, request: bytes) -> bytes:
         wanted = self._decoded(peer, decode_chain_request, request)
-        shelf = self._shelf(wanted.job)
+        shelf = self._shelf(wanted.job, peer)
         return await shelf.chain(wanted)
 
     async def _on_state(self, peer: PeerId, request: bytes) -> bytes:
         wanted = self._decoded(peer, decode_state_request, request)
-        shelf = self._shelf(wanted.job)
+        shelf = self._shelf(wanted.job, peer)
         return await shelf.hashes(wanted)
 
     async def _on_chunks(self, peer: PeerId, request: bytes) -> AsyncIterator[bytes]:
         wanted = self._decoded(peer, decode_state_request, request)
-        shelf = self._shelf(wanted.job)
+        shelf = self._shelf(wanted.job, peer)
         async for chunk in shelf.chunks(wanted):
             yield chunk
 
-    def _auditing(self, job: JobId) -> Auditing:
-        auditing = self._runner(job).auditing
+    def _auditing(self, job: JobId, peer: PeerId) -> Auditing:
+        auditing = self._runner(job, peer).auditing
         if auditing is None:
             raise Refused("the job is still starting here")
         return auditing
 
     async def _on_opening(self, peer: PeerId, request: bytes) -> AsyncIterator[bytes]:
         job, round_ = self._decoded(peer, decode_opening_request, request)
-        async for chunk in self._auditing(job).opening(peer, round_):
+        async for chunk in self._auditing(job, peer).opening(peer, round_):
             yield chunk
 
     async def _on_finding(self, peer: PeerId, request: bytes) -> bytes:
         signed = self._decoded(peer, decode_signed_finding, request)
         try:
-            self._auditing(signed.job).on_finding(peer, signed)
+            self._auditing(signed.job, peer).on_finding(peer, signed)
         except PeerError as error:
             if not isinstance(error, Refused):
                 self._blame(peer, error)

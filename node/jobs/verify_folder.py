@@ -18,8 +18,9 @@ from node.jobs.manifest import SignedManifest, decode_signed_manifest
 from node.jobs.records import MANIFEST_PREFIX
 from node.ledger.chain import Head, genesis, verify_next
 from node.ledger.electorate import Electorate
+from node.ledger.succession import electorate_of
 from node.state.snapshot import from_safetensors, state_root
-from node.types import PeerId
+from node.types import JobId, PeerId
 from node.wire.convert_ledger import decode_certificate
 
 
@@ -73,6 +74,29 @@ def verify_node_folder(path: Path, job: str | None = None) -> FolderReport:
         skips=head.skips,
         credits={peer_id_of(key): micro for key, micro in head.credits.items()},
     )
+
+
+def electors_in(path: Path, job: JobId, round_: int) -> Electorate | None:
+    """The electors of a round, as the chain in a folder proves; None: it does not reach so far.
+
+    Args:
+        path: Data folder of a node that does not run.
+        job: of the chain.
+        round_: its round.
+
+    Raises:
+        ConfigError: not the folder of a stopped node, or it does not hold the job.
+    """
+    with _stopped(path), closing(_open(path)) as database:
+        try:
+            _, encoded = _choose(database, path, job.hex())
+            signed, _ = _manifest(job.hex(), encoded)
+            head, _ = _chain(database, signed) if signed else (None, "")
+        except sqlite3.Error as error:
+            raise ConfigError(f"the slot log in {path} cannot be read: {error}") from error
+    if head is None or round_ > head.round + 1:
+        return None
+    return electorate_of(head.terms, round_)
 
 
 @contextmanager

@@ -53,6 +53,7 @@ from node.wire.messages import (
     FetchReply,
     FetchRequest,
     Have,
+    Judgement,
     ListMessage,
     PartCommitment,
     PartScreen,
@@ -72,6 +73,7 @@ from node.wire.messages import (
 KINDS = frozenset(
     ("commit", "have", "list", "screen", "plan", "result", "propose", "prepare", "vote")
 )
+EVIDENCE_KINDS = KINDS | {"finding"}
 VOTE_BYTES = 4 + DIGEST_BYTES
 
 
@@ -95,8 +97,10 @@ def _signed_to(signed: Signed) -> pb.Signed:
     )
 
 
-def _signed_from(message: pb.Signed, job: JobId, round_: int) -> Signed:
-    if message.kind not in KINDS:
+def _signed_from(
+    message: pb.Signed, job: JobId, round_: int, kinds: frozenset[str] = KINDS
+) -> Signed:
+    if message.kind not in kinds:
         raise Malformed("unknown kind of signed message")
     if len(message.signer) != PUBLIC_KEY_BYTES or len(message.signature) != SIGNATURE_BYTES:
         raise Malformed("signer or signature has a wrong length")
@@ -130,6 +134,10 @@ def decode_signed(data: bytes, job: JobId, round_: int) -> Signed:
 def _evidence_to(evidence: Evidence) -> pb.Evidence:
     if isinstance(evidence, ForkEvidence):
         return pb.Evidence(job=evidence.one.header.job, fork=fork_to(evidence))
+    if isinstance(evidence, Judgement):
+        on = evidence.commitment
+        found = [_signed_to(finding) for finding in evidence.findings]
+        return pb.Evidence(job=on.job, round=on.round, first=_signed_to(on), findings=found)
     first, second = evidence.first, evidence.second
     pair = _signed_to(first), _signed_to(second)
     return pb.Evidence(job=first.job, round=first.round, first=pair[0], second=pair[1])
@@ -144,9 +152,10 @@ def _evidence_from(m: pb.Evidence) -> Evidence:
         value = fork_from(m.fork)
     else:
         round_ = check_round(m.round)
-        value = Contradiction(
-            _signed_from(m.first, job, round_), _signed_from(m.second, job, round_)
-        )
+        _count(m.findings, ELECTORS_MAX, "findings")
+        first = _signed_from(m.first, job, round_, EVIDENCE_KINDS)
+        others = [_signed_from(s, job, round_, EVIDENCE_KINDS) for s in (m.findings or (m.second,))]
+        value = Judgement(first, tuple(others)) if m.findings else Contradiction(first, others[0])
     if _bytes_of(_evidence_to(value)) != _bytes_of(m):
         raise Malformed("evidence with fields that say nothing, or of another job")
     return value
@@ -428,7 +437,7 @@ def encode_round(message: RoundMessage) -> bytes:
         return _with_body(m, m.SPREAD_FIELD_NUMBER, _spread_pieces(body))
     elif isinstance(body, PrepareCertificate):
         m.prepared.CopyFrom(prepared_to(body))
-    elif isinstance(body, Contradiction | ForkEvidence):
+    elif isinstance(body, Contradiction | ForkEvidence | Judgement):
         m.evidence.CopyFrom(_evidence_to(body))
     else:
         m.certificate.CopyFrom(certificate_to(body))

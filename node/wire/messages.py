@@ -41,7 +41,15 @@ class Contradiction:
     second: Signed
 
 
-Evidence = Contradiction | ForkEvidence
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A commitment, and findings of auditors that it is false, by rising signer."""
+
+    commitment: Signed
+    findings: tuple[Signed, ...]
+
+
+Evidence = Contradiction | ForkEvidence | Judgement
 """What proves a key to have lied, once ``ledger.evidence.offender`` has checked it."""
 
 

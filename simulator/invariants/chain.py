@@ -133,7 +133,7 @@ class Refusals(Check):
     """A reason that accuses its author falls on honest ones at most once for each liar."""
 
     name = "no_false_refusal"
-    _ACCUSING = ("equivocation", "bad_leaf", "malformed", "bad_norm")
+    _ACCUSING = ("equivocation", "false_work", "bad_leaf", "malformed", "bad_norm")
 
     def __init__(self, facts: Facts) -> None:
         super().__init__(facts)
@@ -151,7 +151,7 @@ class Refusals(Check):
             for e, why in decision.refused
             if why in self._ACCUSING and facts.is_honest(electors[e].index)
         ]
-        proofs = [name for name, why in accused if why == "equivocation"]
+        proofs = [name for name, why in accused if why in ("equivocation", "false_work")]
         if proofs or len(accused) > liars:
             text = f"round {decision.round} refuses honest nodes: {accused}"
             self.fail(moved.at_s, f"{text}; {liars} lie")
