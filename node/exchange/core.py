@@ -13,6 +13,7 @@ from node.exchange.convictions import Convictions
 from node.exchange.effects import Effect, Fetch, Persist, Phase, Send
 from node.exchange.reduction import Resolution, need, reducer_orders, width
 from node.identity import Signer, Verifier
+from node.ledger.admission import Door
 from node.ledger.electorate import Electorate
 from node.ledger.frontier import Frontier
 from node.ledger.succession import Terms
@@ -91,6 +92,10 @@ class RoundContext:
     """Electors that are away and not heard of: no deadline waits for their commitment."""
     terms: Terms = ()
     """The electorates so far: who could judge work of an earlier round."""
+    door: Door | None = None
+    """What decides who may enter; None: nobody may."""
+    applicants: tuple[Signed, ...] = ()
+    """Applications that this node, leading, would list."""
 
 
 @dataclass
@@ -104,6 +109,8 @@ class PlanState:
     """Electors outside the list: ``absent``, ``equivocation`` or ``false_work``."""
     bans: tuple[bytes, ...]
     """Public keys that the list's evidence convicts, rising."""
+    admitted: tuple[bytes, ...]
+    """Public keys that its applications seat."""
     resolution: Resolution
     lock: PrepareCertificate | None
     """The highest that the HAVEs of its list carry."""
@@ -149,13 +156,7 @@ class RoundCore:
         c = self.context
         self.orders = reducer_orders(c.prev, c.electorate, c.rules.parts)
         self.convictions = Convictions(
-            c.job,
-            c.round,
-            c.electorate,
-            c.me,
-            self.verify,
-            lambda e: self.effects.append(e),
-            c.terms,
+            c.job, c.round, c.electorate, c.me, self.verify, self._emit, c.terms
         )
         self._checked: set[tuple[Digest, bytes]] = set()
         self._checked_locks: set[PrepareCertificate] = set()
@@ -214,6 +215,9 @@ class RoundCore:
         if slot not in self.slots:
             self.slots[slot] = signed
             self.effects.append(Persist(slot, signed))
+
+    def _emit(self, effect: Effect) -> None:
+        self.effects.append(effect)
 
     def send(self, to: int, body: RoundBody) -> None:
         """To one elector; to ourselves by loopback."""

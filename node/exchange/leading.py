@@ -120,6 +120,7 @@ class Leading:
             haves=haves,
             commitments=tuple((e, i) for e, i in core.held() if e not in out),
             evidence=tuple(out.values()),
+            applications=core.context.applicants,
         )
         signed = core.sign(f"list.{view}.{int(wide)}", "list", encode_list(value))
         self._attempt = Attempt(view, wide, signed.id, haves)

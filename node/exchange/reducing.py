@@ -74,10 +74,18 @@ class Reducing:
                 raise PeerError(f"the list leaves out elector {item[0]}, whom {count} HAVEs name")
         if any(e >= core.electorate.n for e, _ in listed):
             raise Malformed("the list names an elector that does not exist")
+        self._check_applications(value)
         core.lists[signed.id] = value
         core.locks[signed.id] = highest_lock(h.prepared for h in haves)
         core.signed[signed.id] = signed
         return value
+
+    def _check_applications(self, value: ListMessage) -> None:
+        door = self._core.context.door
+        if door is None and value.applications:
+            raise PeerError("nobody may enter this job")
+        if door is not None:
+            door.check_keys([door.check(a, self._core.verify) for a in value.applications])
 
     def on_list(self, signed: Signed) -> None:
         """Scatter our parts to the reducers of the list, and wait for the rows that we reduce."""
@@ -230,7 +238,10 @@ class Reducing:
         why = {core.electorate.index(accused(x)): breach_of(x).reason for x in value.evidence}
         absent = tuple((e, why.get(e, ABSENT)) for e in range(core.electorate.n) if e not in listed)
         lock = core.locks[plan.list_id]
-        state = PlanState(value.view, value.wide, value.commitments, absent, bans, resolution, lock)
+        admitted = tuple(application.signer for application in value.applications)
+        state = PlanState(
+            value.view, value.wide, value.commitments, absent, bans, admitted, resolution, lock
+        )
         core.plans[signed.id] = state
         core.signed[signed.id] = signed
         return state

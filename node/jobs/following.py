@@ -6,6 +6,8 @@ Pure. Any number of nodes may follow a job of 64 electors, so that no follower m
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from node.errors import PeerError, Refused
+from node.jobs.courier import NOT_YET
 from node.ledger.chain import Head
 from node.ledger.succession import ABSENT_ROUNDS, electorate_of
 from node.merkle import digest
@@ -44,11 +46,23 @@ class Following:
         return self._pause_s
 
 
-def was_elector(head: Head, public_key: bytes, round_: int) -> bool:
-    """Whether a key that is not banned was an elector of a round: dropped, it may not know yet."""
+def check_dropped(head: Head, public_key: bytes, round_: int) -> None:
+    """Check a message from who is no elector: only one that was dropped may not know better.
+
+    Args:
+        head: where the job stands here.
+        public_key: of the sender.
+        round_: of the message.
+
+    Raises:
+        Refused: it may be an elector of that round, which is not known here yet.
+        PeerError: it was none, or is banned.
+    """
+    if round_ > head.round + 1:
+        raise Refused(NOT_YET)
     electors = electorate_of(head.terms, round_)
-    known = electors is not None and electors.index(public_key) is not None
-    return known and public_key not in head.bans
+    if electors is None or electors.index(public_key) is None or public_key in head.bans:
+        raise PeerError("only electors take part in a round")
 
 
 def why_following(head: Head, public_key: bytes) -> str:

@@ -17,7 +17,7 @@ from node.jobs.closed import Closed
 from node.jobs.contributing import Contributor
 from node.jobs.courier import Counters, Courier
 from node.jobs.deps import RunnerDeps
-from node.jobs.following import Following, was_elector, why_following
+from node.jobs.following import Following, check_dropped, why_following
 from node.jobs.geometry import geometry
 from node.jobs.mailbox import Mailbox
 from node.jobs.manifest import SignedManifest
@@ -28,10 +28,11 @@ from node.jobs.replica import Replica
 from node.jobs.round_flow import RoundFlow, RoundOutcome
 from node.jobs.round_start import begin_round
 from node.jobs.scope import Scope, first_of
+from node.jobs.seats import Applicants, Applying
 from node.jobs.shard import shard_of
 from node.jobs.silence import Silence
 from node.jobs.sync import Catcher
-from node.ledger.chain import Head, genesis
+from node.ledger.chain import Head
 from node.ledger.electorate import Electorate
 from node.ledger.evidence import accused, breach_of
 from node.ledger.succession import ABSENT
@@ -56,11 +57,11 @@ class JobRunner:
         self.flow: RoundFlow | None = None
         self.replica: Replica | None = None
         self.remembering: Remembering | None = None
-        founders = Electorate.of(map(public_key_of, signed.founders))
         self.auditing: Auditing | None = None
-        self._genesis = genesis(self.job, founders, self.manifest.job.rounds)
+        self._genesis = signed.genesis
         self._records = JobRecords(deps.ports.store, self.job)
         self._mailbox = Mailbox()
+        self.applicants = Applicants(deps.verify)
         limits = self.manifest.round
         self._deadlines = DeadlineEstimator(
             Bounds(limits.commit_s_min, limits.commit_s_max, limits.view_s_min, limits.view_s_max)
@@ -100,10 +101,9 @@ class JobRunner:
             PeerError: a stranger's, or of another branch, or one too many.
         """
         elector = self.head.electorate.index(public_key_of(peer))
-        if elector is None and was_elector(self.head, public_key_of(peer), message.round):
-            return Ack(self.round_now, self.head.id)
         if elector is None:
-            raise PeerError("only electors take part in a round")
+            check_dropped(self.head, public_key_of(peer), message.round)
+            return Ack(self.round_now, self.head.id)
         self.counters.bytes_down += size
         self._silence.heard(peer, self.round_now)
         if message.round == self.round_now and self.flow is not None:
@@ -150,13 +150,9 @@ class JobRunner:
         self.progress.warning = fault or ""
         self._may_vote = self.deps.may_vote and fault is None
         self.replica = await Replica.restore(
-            await worker.initial(),
-            self._genesis,
-            g,
-            self._records,
-            ports.compute,
+            await worker.initial(), self._genesis, g, self._records, ports.compute,
             self.deps.verify,
-        )
+        )  # fmt: skip
         self.progress.params = g.d
         async with Scope() as group:
             self._courier = Courier(
@@ -167,6 +163,7 @@ class JobRunner:
                 self._courier, ports.transport, self._records, ports.compute, self.deps.verify,
                 self.deps.on_blame,
             )  # fmt: skip
+            self._applying = Applying(self.deps.signer, ports.compute, group, self._courier)
             group.create_task(self.replica.run_snapshots())
             founders = self._genesis.electorate.ids
             self.remembering = remember(
@@ -210,6 +207,8 @@ class JobRunner:
         self.progress.state = "running"
         if replica.is_current:
             self.progress.reason = why_following(self.head, self.deps.signer.public_key)
+            if self._may_vote:
+                await self._applying.ask(self.head, self._others())
             await asyncio.sleep(self._following.pause_s(self.head.round > before))
 
     def _note_electors(self, before: Electorate) -> None:
@@ -236,7 +235,8 @@ class JobRunner:
         g = replica.g.with_electorate(self.manifest, self.head.electorate)
         waits = self._deadlines.deadlines()
         quiet = self._silence.quiet(self.head.electorate, round_)
-        context = replica.context(self.me, g.rules, waits, self._wide_first, quiet)
+        seats = self.applicants.chosen(self.head)
+        context = replica.context(self.me, g.rules, waits, self._wide_first, quiet, seats)
         machine, work = await begin_round(context, g, replica, self._records, self.deps, signer)
         async with Scope() as scope:
             flow = self.flow = RoundFlow(

@@ -16,10 +16,12 @@ from node.jobs.deps import RunnerDeps
 from node.jobs.manifest import SignedManifest, decode_signed_manifest
 from node.jobs.runner import JobRunner
 from node.jobs.scope import Scope
+from node.jobs.seats import APPLY_METHOD
 from node.jobs.serving import Shelf
 from node.jobs.sync import CHAIN_METHOD, CHUNKS_METHOD, STATE_METHOD
 from node.ports import Transport
 from node.types import JobId, PeerId
+from node.wire.admission import APPLICATION_BYTES, decode_signed_application
 from node.wire.audit import (
     FINDING_BYTES,
     OPENING_REQUEST_BYTES,
@@ -129,6 +131,7 @@ class JobService:
             concurrent_max=2,
         )
         transport.serve(FINDING_METHOD, self._on_finding, request_bytes_max=FINDING_BYTES)
+        transport.serve(APPLY_METHOD, self._on_application, request_bytes_max=APPLICATION_BYTES)
 
     def _runner(self, job: JobId, peer: PeerId) -> JobRunner:
         """The job that a peer calls for."""
@@ -190,6 +193,17 @@ class JobService:
         signed = self._decoded(peer, decode_signed_finding, request)
         try:
             self._auditing(signed.job, peer).on_finding(peer, signed)
+        except PeerError as error:
+            if not isinstance(error, Refused):
+                self._blame(peer, error)
+            raise
+        return b""
+
+    async def _on_application(self, peer: PeerId, request: bytes) -> bytes:
+        signed = self._decoded(peer, decode_signed_application, request)
+        runner = self._runner(signed.job, peer)
+        try:
+            runner.applicants.take(peer, signed, runner.head)
         except PeerError as error:
             if not isinstance(error, Refused):
                 self._blame(peer, error)

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from node.errors import ConfigError, PeerError
-from node.identity import peer_id_of, public_key_of, verify
+from node.identity import peer_id_of, verify
 from node.jobs.manifest import SignedManifest, decode_signed_manifest
 from node.jobs.records import MANIFEST_PREFIX
-from node.ledger.chain import Head, genesis, verify_next
+from node.ledger.chain import Head, verify_next
 from node.ledger.electorate import Electorate
 from node.ledger.succession import electorate_of
 from node.state.snapshot import from_safetensors, state_root
@@ -160,8 +160,7 @@ def _manifest(job: str, encoded: bytes) -> tuple[SignedManifest | None, str]:
 
 def _chain(database: sqlite3.Connection, signed: SignedManifest) -> tuple[Head, str]:
     """The head of what verifies, and what is wrong after it."""
-    founders = Electorate.of(public_key_of(peer) for peer in signed.founders)
-    head = genesis(signed.job_id, founders, signed.manifest.job.rounds)
+    head = signed.genesis
     for key, data in _scan(database, f"cert/{signed.job_id.hex()}/"):
         due = head.round + 1
         if key != f"{due:012d}":

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from node.errors import BadSignature
 from node.identity import Verifier
+from node.ledger.admission import WINDOW_ROUNDS, AdmissionRules, Door
 from node.ledger.electorate import Electorate
 from node.ledger.frontier import Frontier
 from node.ledger.succession import Terms, extended, next_electorate
@@ -49,12 +50,35 @@ class Head:
     """Public key -> round whose decision banned it, for good."""
     terms: Terms = ()
     """The electorates so far, the newest last."""
+    admission: AdmissionRules = field(default_factory=AdmissionRules)
+    """Who may enter."""
+    admitted: tuple[int, ...] = ()
+    """Rounds of late in which strangers entered, one for each."""
+
+    @property
+    def door(self) -> Door:
+        """What decides who may enter by the next decision."""
+        return Door(
+            self.job, self.round + 1, self.electorate, self.admission, self.bans, self.admitted
+        )
 
 
-def genesis(job: JobId, founders: Electorate, rounds: int) -> Head:
-    """The head before round 1; the lease covers the manifest's rounds."""
-    terms = extended((), 1, founders)
-    return Head(job, 0, genesis_id(job), founders, None, {}, {}, 0, rounds, terms=terms)
+def genesis(
+    job: JobId, founders: Electorate, rounds: int, admission: AdmissionRules | None = None
+) -> Head:
+    """The head before round 1; the lease covers the manifest's rounds.
+
+    Args:
+        job: its id.
+        founders: first electorate.
+        rounds: last round of the job.
+        admission: the manifest's; None: founders alone may enter, again.
+    """
+    rules = admission or AdmissionRules(keys=frozenset(key for key, _ in founders.keys))
+    return Head(
+        job, 0, genesis_id(job), founders, None, {}, {}, 0, rounds,
+        terms=extended((), 1, founders), admission=rules,
+    )  # fmt: skip
 
 
 def extend(head: Head, decision: Decision, id_: Digest) -> Head:
@@ -79,11 +103,23 @@ def extend(head: Head, decision: Decision, id_: Digest) -> Head:
         memory=decision.memory,
         bans={**head.bans, **dict.fromkeys(decision.bans, decision.round)},
         terms=extended(head.terms, decision.round + 1, electorate),
+        admitted=_admitted(head, decision),
     )
 
 
+def _newcomers(head: Head, decision: Decision) -> list[bytes]:
+    return [key for key, _ in decision.electors if head.electorate.index(key) is None]
+
+
+def _admitted(head: Head, decision: Decision) -> tuple[int, ...]:
+    recent = [r for r in head.admitted if r > decision.round - WINDOW_ROUNDS]
+    strangers = sum(map(head.door.is_stranger, _newcomers(head, decision)))
+    return (*recent, *[decision.round] * strangers)
+
+
 def _next(head: Head, decision: Decision) -> Electorate:
-    return next_electorate(head.electorate, decision.plan, decision.refused, decision.bans)
+    named = decision.plan, decision.refused, decision.bans
+    return next_electorate(head.electorate, *named, _newcomers(head, decision))
 
 
 def verify_next(head: Head, certificate: Certificate, verify: Verifier) -> tuple[Head, Decision]:
@@ -112,6 +148,7 @@ def check_parent(head: Head, decision: Decision) -> None:
         raise BadSignature("the decision bans somebody who is no elector")
     if len(decision.bans) == head.electorate.n:
         raise BadSignature("the decision bans everybody")
+    head.door.check_keys(_newcomers(head, decision))
     if decision.electors != _next(head, decision).keys:
         raise BadSignature("the next electorate is not the one that follows from the decision")
     reached = {reach.author: reach for reach in decision.memory}

@@ -1,11 +1,13 @@
 """The electorate that follows from a decision: a pure function, which everybody computes again.
 
-Who is banned leaves. Absence is counted: whoever was in no list for ``ABSENT_ROUNDS`` rounds in a
-row is dropped, as long as f does not fall with it. docs/protocol.md, "Succession".
+Who is banned leaves, who is admitted enters. Absence is counted: whoever was in no list for
+``ABSENT_ROUNDS`` rounds in a row is dropped, as long as f does not fall with it.
+docs/protocol.md, "Succession".
 """
 
 from collections.abc import Collection, Iterable
 
+from node.identity import peer_id_of
 from node.ledger.electorate import Electorate
 
 ABSENT = "absent"
@@ -24,6 +26,7 @@ def next_electorate(
     plan: Iterable[tuple[int, object]],
     refused: Iterable[tuple[int, str]],
     bans: Collection[bytes],
+    admitted: Collection[bytes] = (),
 ) -> Electorate:
     """The electors after a round.
 
@@ -32,6 +35,7 @@ def next_electorate(
         plan: (elector, commitment) of each contribution that entered.
         refused: (elector, reason) of each that did not, as far as the decision names them.
         bans: public keys that the decision bans.
+        admitted: public keys that enter; they lead and reduce last until a list holds them.
     """
     missed = list(electorate.missed or [0] * electorate.n)
     for elector, _ in plan:
@@ -41,8 +45,11 @@ def next_electorate(
     left = [e for e, (key, _) in enumerate(electorate.keys) if key not in bans]
     dropped = _dropped(left, missed)
     left = [e for e in left if e not in dropped]
-    counts = tuple(missed[e] for e in left)
-    return Electorate(tuple(electorate.keys[e] for e in left), counts if any(counts) else ())
+    seats = [(electorate.keys[e], missed[e]) for e in left]
+    seats += [((key, 0), 1) for key in admitted]
+    seats.sort(key=lambda seat: peer_id_of(seat[0][0]))
+    counts = tuple(count for _, count in seats)
+    return Electorate(tuple(key for key, _ in seats), counts if any(counts) else ())
 
 
 def _dropped(left: list[int], missed: list[int]) -> set[int]:

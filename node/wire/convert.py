@@ -6,6 +6,7 @@ decided elsewhere. Ledger messages are in ``convert_ledger``.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from node.errors import Malformed, TooLarge
 from node.types import (
@@ -73,6 +74,7 @@ from node.wire.messages import (
 KINDS = frozenset(
     ("commit", "have", "list", "screen", "plan", "result", "propose", "prepare", "vote")
 )
+APPLY = frozenset({"apply"})
 EVIDENCE_KINDS = KINDS | {"finding"}
 VOTE_BYTES = 4 + DIGEST_BYTES
 
@@ -275,6 +277,7 @@ def encode_list(value: ListMessage) -> bytes:
         haves=[_signed_to(h) for h in value.haves],
         commitments=_held_to(value.commitments),
         evidence=[_evidence_to(e) for e in value.evidence],
+        applications=[_signed_to(a) for a in value.applications],
     ).SerializeToString()
 
 
@@ -288,7 +291,16 @@ def decode_list(body: bytes, job: JobId, round_: int) -> ListMessage:
         haves=_all_signed(m.haves, job, round_, "haves"),
         commitments=_held_from(m.commitments),
         evidence=_all_evidence(m.evidence),
+        applications=_applications(m.applications, job),
     )
+
+
+def _applications(messages: Sequence[pb.Signed], job: JobId) -> tuple[Signed, ...]:
+    _count(messages, ELECTORS_MAX, "applications")
+    found = tuple(_signed_from(m, job, 0, APPLY) for m in messages)
+    if any(a.signer >= b.signer for a, b in pairwise(found)):
+        raise Malformed("applications must rise strictly by signer")
+    return found
 
 
 def encode_screens(value: Screens) -> bytes:

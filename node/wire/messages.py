@@ -155,6 +155,8 @@ class ListMessage:
     commitments: tuple[tuple[int, Digest], ...]
     evidence: tuple[Evidence, ...] = ()
     """Against electors, by rising index: they are out of the list, and banned by its decision."""
+    applications: tuple[Signed, ...] = ()
+    """Of those who are to enter the electorate, by rising key."""
 
 
 @dataclass(frozen=True, slots=True)

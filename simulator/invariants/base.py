@@ -41,12 +41,17 @@ class Roll:
     """For how many rounds in a row a decision named each as absent."""
 
     @classmethod
-    def of(cls, nodes: "Iterable[SimNode]") -> "Roll":
+    def of(cls, nodes: "Iterable[SimNode]", missed: Mapping[PeerId, int] | None = None) -> "Roll":
         """The roll of these nodes."""
-        return cls(tuple(sorted(nodes, key=lambda node: node.peer)))
+        return cls(tuple(sorted(nodes, key=lambda node: node.peer)), missed or {})
 
-    def after(self, decision: Decision) -> "Roll":
-        """The next roll: without whom it bans, and without who is absent for too long."""
+    def after(self, decision: Decision, nodes: "Iterable[SimNode]" = ()) -> "Roll":
+        """The next roll: without whom it bans, and without who is absent for too long.
+
+        Args:
+            decision: of the round.
+            nodes: all there are: those whose keys are new in the decision enter.
+        """
         names = [node.peer for node in self.electors]
         why = {names[e]: reason for e, reason in decision.refused}
         why |= {names[e]: "" for e, _ in decision.plan}
@@ -61,7 +66,9 @@ class Roll:
             if missed[longest.peer] < 8:
                 break
             left.remove(longest)
-        return Roll(tuple(left), missed)
+        new = {key for key, _ in decision.electors} - {*self.keys}
+        entered = [node for node in nodes if node.signer.public_key in new]
+        return Roll.of([*left, *entered], missed | {node.peer: 1 for node in entered})
 
     @property
     def n(self) -> int:
@@ -126,7 +133,7 @@ class Facts:
             decision = self.decisions.get(id_) if id_ is not None else None
             if decision is None:
                 return self._rolls[r - 1]
-            self._rolls[r] = self._rolls[r - 1].after(decision)
+            self._rolls[r] = self._rolls[r - 1].after(decision, self.world.nodes)
         return self._rolls[round_]
 
     def liars(self, round_: int) -> int:

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from node.errors import PeerError, Refused
 from node.exchange.reduction import reducer_orders
-from node.jobs.following import was_elector, why_following
+from node.jobs.following import check_dropped, why_following
 from node.jobs.silence import Silence
 from node.ledger.chain import Head, extend, genesis
 from node.ledger.electorate import Electorate
@@ -134,13 +135,17 @@ def test_the_head_remembers_who_was_an_elector_when() -> None:
     assert head.electorate.n == 4
     assert electorate_of(head.terms, ABSENT_ROUNDS) == founders
     assert electorate_of(head.terms, ABSENT_ROUNDS + 1) == Electorate(founders.keys[:4])
-    assert was_elector(head, gone, 3)
-    assert not was_elector(head, gone, ABSENT_ROUNDS + 1)
-    assert not was_elector(head, b"\x99" * 32, 3)
+    check_dropped(head, gone, 3)
+    for key, round_ in ((gone, ABSENT_ROUNDS + 1), (b"\x99" * 32, 3)):
+        with pytest.raises(PeerError, match="only electors"):
+            check_dropped(head, key, round_)
+    with pytest.raises(Refused):  # who knows who is an elector then
+        check_dropped(head, b"\x99" * 32, ABSENT_ROUNDS + 2)
     assert "dropped" in why_following(head, gone)
     assert why_following(head, b"\x99" * 32) == "following: this node is not an elector"
     banned = skip(head, None, (founders.keys[0][0],))
-    assert not was_elector(banned, founders.keys[0][0], 3)
+    with pytest.raises(PeerError, match="only electors"):
+        check_dropped(banned, founders.keys[0][0], 3)
     assert "banned by the certificate of round 9" in why_following(banned, founders.keys[0][0])
 
 
