@@ -93,7 +93,7 @@ def skip_of(context: RoundContext, why: str, plan: PlanState | None = None) -> D
         plan: the plan that left too few, if there was one.
     """
     refused = _refused(plan) if plan else ()
-    bans, admitted = (plan.bans, plan.admitted) if plan else ((), ())
+    bans = plan.bans if plan else ()
     return Decision(
         job=context.job,
         round=context.round,
@@ -108,7 +108,7 @@ def skip_of(context: RoundContext, why: str, plan: PlanState | None = None) -> D
         state_root=context.state_root,
         credits=(),
         bans=bans,
-        electors=next_electorate(context.electorate, (), refused, bans, admitted).keys,
+        electors=next_electorate(context.electorate, (), refused, bans).keys,
         lease_until_round=context.lease_until_round,
         halted=False,
         memory=context.memory,

@@ -85,7 +85,8 @@ class Reducing:
         if door is None and value.applications:
             raise PeerError("nobody may enter this job")
         if door is not None:
-            door.check_keys([door.check(a, self._core.verify) for a in value.applications])
+            keys = [door.check(a, self._core.verify) for a in value.applications]
+            door.check_keys(keys, len({e for e, _ in value.commitments}))
 
     def on_list(self, signed: Signed) -> None:
         """Scatter our parts to the reducers of the list, and wait for the rows that we reduce."""

@@ -8,13 +8,13 @@ Source:
     Differs: it is paid once for a key in a job, and buys a seat only within the window.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from node.errors import BadSignature, PeerError
 from node.identity import Verifier
-from node.ledger.electorate import Electorate
+from node.ledger.electorate import Electorate, quorum_of
 from node.merkle import digest
 from node.types import ELECTORS_MAX, JobId
 from node.wire.admission import KIND, decode_application
@@ -61,8 +61,20 @@ class Door:
         """Whether a key is not on the list."""
         return key not in self.rules.keys
 
-    def check_keys(self, keys: Collection[bytes]) -> None:
+    def has_room(self, newcomers: int, listed: int) -> bool:
+        """Whether so many may enter by a list that holds ``listed`` electors.
+
+        Those must be a quorum without them: who enters and falls silent stops nothing.
+        """
+        after = self.electorate.n + newcomers
+        return not newcomers or (after <= ELECTORS_MAX and listed >= quorum_of(after))
+
+    def check_keys(self, keys: Collection[bytes], listed: int) -> None:
         """Check what the chain alone shows of those who are to enter.
+
+        Args:
+            keys: theirs.
+            listed: electors whose commitments the list holds.
 
         Raises:
             BadSignature: banned, an elector already, or more than may enter.
@@ -73,8 +85,11 @@ class Door:
         if strangers > self.strangers_max():
             text = f"{strangers} strangers are to enter, at most {self.strangers_max()} may"
             raise BadSignature(f"{text} in {WINDOW_ROUNDS} rounds")
-        if self.electorate.n + len(keys) > ELECTORS_MAX:
-            raise BadSignature(f"an electorate has at most {ELECTORS_MAX} members")
+        if not self.has_room(len(keys), listed):
+            text = f"{len(keys)} are to enter besides {self.electorate.n}"
+            raise BadSignature(
+                f"{text}, and the {listed} listed would be no quorum, or 64 are full"
+            )
 
     def check(self, signed: Signed, verify: Verifier) -> bytes:
         """The public key that an application (peer input) would seat.
@@ -101,7 +116,7 @@ class Door:
         return key
 
     def choose(self, applications: Mapping[bytes, Signed]) -> tuple[Signed, ...]:
-        """As many of those that check as may enter at once, by rising key.
+        """Those that check, as many strangers among them as may enter at once: listed ones first.
 
         Whose turn it is among strangers, a hash decides that is another one each round.
         """
@@ -110,8 +125,12 @@ class Door:
         others = sorted(
             applications.keys() - {*listed}, key=lambda key: digest("admission turn", place + key)
         )
-        chosen = [*listed, *others[: self.strangers_max()]][: ELECTORS_MAX - self.electorate.n]
-        return tuple(applications[key] for key in sorted(chosen))
+        return tuple(applications[key] for key in (*listed, *others[: self.strangers_max()]))
+
+    def fitting(self, chosen: Sequence[Signed], listed: int) -> tuple[Signed, ...]:
+        """As many of them, from the first, as a list may seat; by rising key."""
+        most = next(k for k in range(len(chosen), -1, -1) if self.has_room(k, listed))
+        return tuple(sorted(chosen[:most], key=lambda signed: signed.signer))
 
 
 def has_worked(job: JobId, key: bytes, nonce: int, bits: int) -> bool:

@@ -13,7 +13,7 @@ from node.identity import Verifier
 from node.ledger.admission import WINDOW_ROUNDS, AdmissionRules, Door
 from node.ledger.electorate import Electorate
 from node.ledger.frontier import Frontier
-from node.ledger.succession import Terms, extended, next_electorate
+from node.ledger.succession import UNLISTED, Terms, extended, next_electorate
 from node.ledger.votes import check_certificate, decision_id
 from node.merkle import digest
 from node.types import Digest, JobId
@@ -148,7 +148,9 @@ def check_parent(head: Head, decision: Decision) -> None:
         raise BadSignature("the decision bans somebody who is no elector")
     if len(decision.bans) == head.electorate.n:
         raise BadSignature("the decision bans everybody")
-    head.door.check_keys(_newcomers(head, decision))
+    named = [why for _, why in decision.refused if why not in UNLISTED]
+    listed = 0 if decision.skip else len(decision.plan) + len(named)
+    head.door.check_keys(_newcomers(head, decision), listed)
     if decision.electors != _next(head, decision).keys:
         raise BadSignature("the next electorate is not the one that follows from the decision")
     reached = {reach.author: reach for reach in decision.memory}

@@ -12,6 +12,11 @@ from node.identity import peer_id_of
 from node.types import ELECTORS_MAX, PeerId
 
 
+def quorum_of(n: int) -> int:
+    """Votes that decide among ``n`` electors: ceil(2n / 3)."""
+    return -(-2 * n // 3)
+
+
 @dataclass(frozen=True)
 class Electorate:
     """The electors of one round, sorted by peer id.
@@ -57,7 +62,7 @@ class Electorate:
     @cached_property
     def quorum(self) -> int:
         """Votes that decide: ceil(2n / 3). Two quorums share more than f electors."""
-        return -(-2 * self.n // 3)
+        return quorum_of(self.n)
 
     @property
     def replicas(self) -> int:

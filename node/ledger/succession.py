@@ -12,6 +12,8 @@ from node.ledger.electorate import Electorate
 
 ABSENT = "absent"
 """Reason of a decision for an elector that its list does not hold."""
+UNLISTED = (ABSENT, "equivocation", "false_work")
+"""Reasons for electors that a list does not hold: the others had a commitment in it."""
 ABSENT_ROUNDS = 8
 """Rounds in a row without an elector after which it is dropped."""
 TERMS_MAX = 64

@@ -95,7 +95,8 @@ def test_the_banned_never_come_back() -> None:
 def test_strangers_enter_one_at_a_time_and_the_listed_whenever_they_come() -> None:
     held = {p.public_key: application(p) for p in (GUEST, STRANGER, OTHER)}
     chosen = [a.signer for a in door().choose(held)]
-    assert chosen == sorted(chosen)
+    fitting = [a.signer for a in door().fitting(door().choose(held), 9)]
+    assert fitting == sorted(chosen)
     assert GUEST.public_key in chosen
     assert len(chosen) == 2  # 9 // 8 strangers
     assert [a.signer for a in door(admitted=(11,)).choose(held)] == [GUEST.public_key]
@@ -110,18 +111,30 @@ def test_strangers_enter_one_at_a_time_and_the_listed_whenever_they_come() -> No
 
 def test_a_full_electorate_takes_nobody() -> None:
     full = Electorate.of(Identity(bytes([k, 2]) * 16).public_key for k in range(64))
-    assert door(electorate=full).choose({GUEST.public_key: application(GUEST)}) == ()
-    with pytest.raises(BadSignature, match="at most 64"):
-        door(electorate=full).check_keys([GUEST.public_key])
+    assert door(electorate=full).fitting([application(GUEST)], 64) == ()
+    with pytest.raises(BadSignature, match="64 are full"):
+        door(electorate=full).check_keys([GUEST.public_key], 64)
+
+
+def test_who_enters_and_falls_silent_stops_nothing() -> None:
+    wanted = [application(GUEST), application(STRANGER)]
+    assert [len(door().fitting(wanted, listed)) for listed in (9, 8, 7, 6, 0)] == [2, 2, 1, 0, 0]
+    both = [a.signer for a in wanted]
+    door().check_keys(both, 8)  # of 11, 8 are a quorum
+    with pytest.raises(BadSignature, match="no quorum"):
+        door().check_keys(both, 7)
+    door().check_keys([], 0)
 
 
 # The chain --------------------------------------------------------------------------------------
 
 
-def child(head: Head, *admitted: bytes) -> Decision:
-    after = next_electorate(head.electorate, (), (), (), admitted)
+def child(head: Head, *admitted: bytes, absent: int = 0) -> Decision:
+    plan = tuple((e, PREV) for e in range(absent, len(SEATED)))
+    refused = tuple((e, "absent") for e in range(absent))
+    after = next_electorate(head.electorate, plan, refused, (), admitted)
     return Decision(
-        head.job, head.round + 1, head.id, True, "too_few", "", 1, (), (), (), PREV, (), (),
+        head.job, head.round + 1, head.id, False, "", "mean", 1, plan, refused, (), PREV, (), (),
         after.keys, head.lease_until_round, False,
     )  # fmt: skip
 
@@ -144,6 +157,12 @@ def test_a_chain_that_seats_too_many_or_the_unlisted_is_refused_by_whoever_verif
     assert head.electorate.n == 10
     seat = head.electorate.index(both[0])
     assert head.electorate.away == {seat}  # it leads last until a list holds it
+    few = genesis(JOB, NINE, 100, WORK)
+    check_parent(few, child(few, both[0], absent=2))
+    with pytest.raises(BadSignature, match="no quorum"):
+        check_parent(few, child(few, both[0], absent=3))
+    with pytest.raises(BadSignature, match="no quorum"):  # a SKIP seats nobody
+        check_parent(few, replace(child(few, both[0]), skip=True, plan=()))
     listed = genesis(JOB, NINE, 100, LIST)
     check_parent(listed, child(listed, GUEST.public_key))
     with pytest.raises(BadSignature, match="1 strangers"):
@@ -151,12 +170,10 @@ def test_a_chain_that_seats_too_many_or_the_unlisted_is_refused_by_whoever_verif
 
 
 def test_by_default_a_dropped_founder_may_come_back_and_nobody_else() -> None:
-    less = genesis(JOB, Electorate(NINE.keys[1:]), 100)
-    full = genesis(JOB, NINE, 100)
-    head = replace(full, electorate=less.electorate)
-    check_parent(head, child(head, NINE.keys[0][0]))
+    door_ = replace(genesis(JOB, NINE, 100), electorate=Electorate(NINE.keys[1:])).door
+    door_.check_keys([NINE.keys[0][0]], 8)
     with pytest.raises(BadSignature, match="strangers"):
-        check_parent(head, child(head, STRANGER.public_key))
+        door_.check_keys([STRANGER.public_key], 8)
 
 
 # Electors keep applications ---------------------------------------------------------------------
@@ -190,7 +207,7 @@ def test_a_flood_of_applications_shuts_out_no_listed_peer() -> None:
     assert refused == 6
     applicants.take(GUEST.peer_id, application(GUEST), head)
     chosen = applicants.chosen(head)
-    assert GUEST.public_key in {a.signer for a in chosen}
+    assert chosen[0].signer == GUEST.public_key
     assert len(chosen) == 2
 
 
