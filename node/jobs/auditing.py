@@ -283,7 +283,7 @@ class Auditing:
         """Score auditors that objected to what enough others found true; each once."""
         on = case.contribution
         for key in sorted(self.tally.refuted(case)):
-            if (key, on.commitment_id) not in self._refuted:
+            if key != self._own and (key, on.commitment_id) not in self._refuted:
                 self._refuted.add((key, on.commitment_id))
                 error = FalseFinding(f"its finding on round {on.round} is false")
                 self._deps.on_blame(peer_id_of(key), error)

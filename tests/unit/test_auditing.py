@@ -274,6 +274,38 @@ def test_a_judgement_needs_the_distinct_signatures_of_electors_on_this_commitmen
         offender(Judgement(good[0], tuple(good[1:])), verify, elected())
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 8),
+            st.sampled_from([Verdict.MISMATCH, Verdict.BREACH, Verdict.OK]),
+            st.sampled_from([CLASS, OTHER]),
+            st.booleans(),
+        ),
+        max_size=7,
+    )
+)
+def test_a_judgement_holds_if_and_only_if_enough_electors_object(
+    drawn: list[tuple[int, Verdict, bytes, bool]],
+) -> None:
+    people = [*PEOPLE, Identity(b"s" * 32), Identity(b"t" * 32)]
+    findings = []
+    sound: dict[bytes, bool] = {}
+    for who, verdict, compute_class, forged in drawn:
+        made = finding(people[who], verdict, compute_class)
+        made = replace(made, signature=bytes(64)) if forged else made
+        objects = verdict is Verdict.BREACH or (verdict, compute_class) == (Verdict.MISMATCH, CLASS)
+        good = objects and not forged and made.signer in KEYS and made.signer != AUDITED.author
+        sound[made.signer] = good and made.signer not in sound
+        findings.append(made)
+    try:
+        assert offender(judged(*findings), verify, elected()) == AUDITED.author
+        holds = True
+    except PeerError:
+        holds = False
+    assert holds == (len(sound) == len(findings) >= 3 and all(sound.values()))
+
+
 def test_a_judgement_proves_nothing_without_the_electors_of_its_round() -> None:
     good = judged(*(finding(auditor, Verdict.MISMATCH) for auditor in OTHERS[:3]))
     with pytest.raises(Malformed, match="electors of round 3 of its job are not known"):

@@ -314,7 +314,7 @@ def test_the_chain_bans_electors_only_and_nobody_returns() -> None:
     after = extend(head, good, A)
     assert after.bans == {gone: 1}
     assert after.electorate.keys == rest
-    with pytest.raises(BadSignature, match="not the one that follows"):
+    with pytest.raises(BadSignature, match="who is to enter is banned"):
         check_parent(after, child(after, electors=keys))
     everybody = tuple(sorted(key for key, _ in keys))
     with pytest.raises(BadSignature, match="bans everybody"):
