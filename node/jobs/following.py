@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from node.errors import PeerError, Refused
+from node.identity import peer_id_of
 from node.jobs.courier import NOT_YET
 from node.ledger.chain import Head
+from node.ledger.electorate import Electorate
 from node.ledger.succession import ABSENT_ROUNDS, electorate_of
 from node.merkle import digest
 from node.types import PeerId
@@ -63,6 +65,12 @@ def check_dropped(head: Head, public_key: bytes, round_: int) -> None:
     electors = electorate_of(head.terms, round_)
     if electors is None or electors.index(public_key) is None or public_key in head.bans:
         raise PeerError("only electors take part in a round")
+
+
+def sharing(founders: Electorate, head: Head) -> tuple[PeerId, ...]:
+    """Who shares a job's memory: electors, and founders that were dropped, who may still author."""
+    banned = {peer_id_of(key) for key in head.bans}
+    return tuple(sorted({*founders.ids, *head.electorate.ids} - banned))
 
 
 def why_following(head: Head, public_key: bytes) -> str:

@@ -17,7 +17,7 @@ from node.jobs.closed import Closed
 from node.jobs.contributing import Contributor
 from node.jobs.courier import Counters, Courier
 from node.jobs.deps import RunnerDeps
-from node.jobs.following import Following, check_dropped, why_following
+from node.jobs.following import Following, check_dropped, sharing, why_following
 from node.jobs.geometry import geometry
 from node.jobs.mailbox import Mailbox
 from node.jobs.manifest import SignedManifest
@@ -165,9 +165,9 @@ class JobRunner:
             )  # fmt: skip
             self._applying = Applying(self.deps.signer, ports.compute, group, self._courier)
             group.create_task(self.replica.run_snapshots())
-            founders = self._genesis.electorate.ids
+            founders = self._genesis.electorate
             self.remembering = remember(
-                self.deps, self.job, founders, worker, lambda: self.head.electorate.ids
+                self.deps, self.job, founders.ids, worker, lambda: sharing(founders, self.head)
             )
             if self.remembering is not None:
                 group.create_task(self.remembering.run())

@@ -7,7 +7,7 @@ import pytest
 
 from node.errors import PeerError, Refused
 from node.exchange.reduction import reducer_orders
-from node.jobs.following import check_dropped, why_following
+from node.jobs.following import check_dropped, sharing, why_following
 from node.jobs.silence import Silence
 from node.ledger.chain import Head, extend, genesis
 from node.ledger.electorate import Electorate
@@ -143,7 +143,9 @@ def test_the_head_remembers_who_was_an_elector_when() -> None:
         check_dropped(head, b"\x99" * 32, ABSENT_ROUNDS + 2)
     assert "dropped" in why_following(head, gone)
     assert why_following(head, b"\x99" * 32) == "following: this node is not an elector"
+    assert sharing(founders, head) == founders.ids  # of shared memory, who was dropped too
     banned = skip(head, None, (founders.keys[0][0],))
+    assert sharing(founders, banned) == founders.ids[1:]
     with pytest.raises(PeerError, match="only electors"):
         check_dropped(banned, founders.keys[0][0], 3)
     assert "banned by the certificate of round 9" in why_following(banned, founders.keys[0][0])
