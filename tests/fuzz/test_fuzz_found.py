@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from node.errors import Malformed, TooLarge
+from node.exchange.arriving import RESULTS_KEPT_MAX
 from node.exchange.effects import Blame, Effect
 from node.exchange.gram import EXPONENT_MAX, EXPONENT_MIN
-from node.exchange.arriving import RESULTS_KEPT_MAX
 from node.exchange.round import RoundMachine
 from node.ledger.chain import genesis_id
 from node.merkle import digest
