@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from node.exchange.checking import Proof
 from node.exchange.core import Deadlines, RoundContext, RoundRules
 from node.exchange.effects import (
     Apply,
@@ -309,12 +308,12 @@ class MachineWorld:
             sketch = digest("sketch", effect.value)[: 4 * BUCKETS]
             self._carry_out(host, machine.on_sketched(effect.beacon_id, (sketch,)))
         elif isinstance(effect, Check):
-            self._carry_out(host, machine.on_checked(effect.proof, self.refutes(effect.proof)))
+            self._carry_out(host, machine.on_checked(effect.proof, self.refutes(host)))
         elif isinstance(effect, Fetch):
             near = (h for h in self.hosts if h.elector not in self.silenced)
             asked = [h.machine.core for h in near if h.elector in effect.ask and h.machine]
             self._carry_out(host, machine.on_fetched(*found_by(asked, effect)))
 
-    def refutes(self, proof: Proof) -> str:
-        """Why sketches refute results; here they never do."""
+    def refutes(self, host: Host) -> str:
+        """Why sketches refute results, as one host computes it; here they never do."""
         return ""
