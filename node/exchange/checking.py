@@ -255,6 +255,10 @@ class Checking:
         """A beacon that was verified here."""
         return self._beacons.get(beacon_id)
 
+    def backing(self, value: bytes) -> BeaconState | None:
+        """The beacon of a certified decision, if it was verified here."""
+        return next((b for b in self._beacons.values() if b.value == value), None)
+
     def seal(self, seal_id: Digest) -> SealState | None:
         """A seal that was verified here."""
         return self._seals.get(seal_id)

@@ -12,7 +12,7 @@ from node.errors import Malformed, PeerError
 from node.exchange.agreement import Agreement
 from node.exchange.arriving import Arriving, Result
 from node.exchange.beacon import nonce_hash
-from node.exchange.checking import Checking, Proof
+from node.exchange.checking import BeaconState, Checking, Proof
 from node.exchange.core import RoundContext, RoundCore
 from node.exchange.effects import Blame, Effect, StartTimer
 from node.exchange.leading import Leading
@@ -102,6 +102,10 @@ class RoundMachine:
     def view(self) -> int:
         """The current view."""
         return self.core.agreement.view
+
+    def backing(self, beacon: bytes) -> BeaconState | None:
+        """What a certified decision's beacon stands for, if it was verified here."""
+        return self._checking.backing(beacon)
 
     # Inputs ------------------------------------------------------------------------------------
 

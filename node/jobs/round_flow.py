@@ -38,6 +38,7 @@ from node.jobs.records import JobRecords
 from node.jobs.round_times import RoundTimes
 from node.jobs.round_work import RoundWork
 from node.jobs.scope import Scope
+from node.jobs.sketching import CheckedRound
 from node.ledger.evidence import describe
 from node.ledger.votes import decision_id
 from node.state.outer import OuterState
@@ -72,6 +73,8 @@ class RoundOutcome:
     """The state after it, where it was computed here."""
     durations: Durations | Failed | None
     """What the round teaches about deadlines; None where it was followed from outside."""
+    checked: CheckedRound | None = None
+    """What openings of its parts need, where sketches backed it."""
 
 
 @dataclass
@@ -201,7 +204,9 @@ class RoundFlow:
             durations = Failed()
         else:
             durations = self.times.durations(now)
-        return RoundOutcome(certified.certificate, decision, state, durations)
+        backing = self.machine.backing(decision.beacon) if decision.beacon else None
+        checked = self.work.checked(backing, decision) if backing else None
+        return RoundOutcome(certified.certificate, decision, state, durations, checked)
 
     async def _carry_out(self, effects: list[Effect]) -> Certified | None:
         await self._make_durable(effects)

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 
 from node.errors import Malformed
 from node.exchange.arriving import Result
+from node.exchange.checking import BeaconState
 from node.exchange.core import RoundContext, RoundCore
 from node.exchange.effects import Apply, Check, Reduce, Screen, Sketch
 from node.exchange.rules import rule
 from node.jobs.geometry import Geometry
 from node.jobs.honest import HONEST
-from node.jobs.sketching import refuted, sketch_parts
+from node.jobs.sketching import CheckedRound, refuted, sketch_parts
 from node.jobs.work import (
     Decoded,
     Row,
@@ -28,7 +29,7 @@ from node.jobs.work import (
 from node.ports import Behaviour, Compute
 from node.state.outer import OuterState
 from node.types import Digest
-from node.wire.messages import PartScreen
+from node.wire.messages import Decision, PartScreen
 
 S_PER_PARAM = 5e-9
 """Cost of screening, combining or applying one parameter, in seconds, for the simulator."""
@@ -182,6 +183,14 @@ class RoundWork:
                 results,
             ),
             cost_s=self.g.d * S_PER_SKETCHED,
+        )  # fmt: skip
+
+    def checked(self, beacon: BeaconState, decision: Decision) -> CheckedRound:
+        """What openings of this round's parts need, once it is certified."""
+        commitments = {e: self.core.opened[id_] for e, id_ in decision.plan}
+        return CheckedRound(
+            self._context, self.g, beacon.value, beacon.seal.plan, decision.rule,
+            decision.result_roots, commitments, self.own_parts,
         )  # fmt: skip
 
     async def apply(self, effect: Apply) -> Digest | None:

@@ -1,16 +1,18 @@
-"""The maths of checked plans: a contributor's sketches, and whether sketches refute results.
+"""The maths of checked plans: a contributor's sketches, what they refute, parts computed again.
 
 Pure; runs in the maths lane. Every honest elector comes to the same verdict, bit by bit.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from node.errors import Malformed
-from node.exchange.gram import quantise_row
-from node.exchange.reduction import Resolution, unpack_gram
+from node.exchange.core import PlanState, RoundContext
+from node.exchange.gram import integer_gram, quantise_row
+from node.exchange.reduction import Resolution, pack_gram, unpack_gram
 from node.exchange.sketch import (
     PartClaim,
     gram_mismatch,
@@ -20,7 +22,7 @@ from node.exchange.sketch import (
     unpack_sketch,
 )
 from node.jobs.geometry import Geometry
-from node.jobs.work import weights_of
+from node.jobs.work import check_row, reduce_parts, weights_of
 from node.types import Digest
 from node.wire.messages import Commitment
 
@@ -99,3 +101,46 @@ def _result_fault(
     error = g.result_codec.error_norm(data, size, longest)
     sketch = sketch_row(row.values, beacon, part, g.rules.buckets[part])
     return result_mismatch(claim, weights, row, sketch, error)
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedRound:
+    """A certified round whose results sketches backed, as one node saw it."""
+
+    context: RoundContext
+    g: Geometry
+    beacon: Digest
+    plan: PlanState
+    rule: str
+    roots: tuple[Digest, ...]
+    """One a part, of the result."""
+    commitments: Mapping[int, Commitment]
+    """Of the contributors, by elector."""
+    own_parts: Sequence[bytes]
+    """Our encoded parts; empty: we have none."""
+
+
+def recomputed(checked: CheckedRound, part: int, rows: Sequence[bytes]) -> str:
+    """Why the certified answers for one part are false, bit for bit; empty: its rows give them.
+
+    Args:
+        checked: the round.
+        part: which part.
+        rows: its encoded rows, of the contributors in their order; leaves checked before.
+    """
+    g, context, resolution = checked.g, checked.context, checked.plan.resolution
+    integers, decoded = [], {}
+    for elector, data in zip(resolution.contributors, rows, strict=True):
+        bound = checked.commitments[elector].parts[part]
+        row = check_row(g, context.round, context.electorate.ids[elector], part, data, bound)
+        if isinstance(row, str):
+            return f"elector {elector} should have been refused: {row}"
+        integers.append(row[0])
+        decoded[elector, part] = row[1]
+    if pack_gram(integer_gram(integers)) != resolution.grams[part]:
+        return "its Gram matrix is not that of its rows"
+    weights = weights_of(g, resolution, checked.rule, checked.commitments)
+    ((_, found, _),) = reduce_parts(
+        g, context.round, resolution, checked.rule, weights, decoded, (part,)
+    )
+    return "" if found == checked.roots[part] else "its result is not that of its rows"
