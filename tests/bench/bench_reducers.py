@@ -1,19 +1,19 @@
 """What lying reducers come to where r <= f: seen in their round, undone, and at whose cost.
 
-    python tests/bench/bench_reducers.py [--rounds 1000] [--swarm-rounds 1000] [--json FILE]
+    python tests/bench/bench_reducers.py [--rounds N] [--swarm-rounds N] [--opening-rounds N]
 
 *Lies*: one part of each round is reduced by liars alone, which happens with chance
 C(f, r)/C(n, r) only. Each line is one lie; the arithmetic is that of nodes. Rows are drawn
 around a common direction. *Swarm*: whole daemons in virtual time under attacks of the simulator,
 all invariants checked. Liars contribute honestly, so that where every lie is undone, results are
-those of the plan, bit for bit.
+those of the plan, bit for bit. *Openings*: lies that no sketch sees, found in drawn parts. A table
+is left out with 0 rounds.
 """
 
 import argparse
 import json
 import math
 import platform
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -236,13 +236,14 @@ def lies(n: int, rounds: int, rule_name: str) -> dict[str, Tally]:
 
 # Whole daemons ---------------------------------------------------------------------------------
 
-SWARM: Mapping[str, float] = {
-    "": 1.0, "false_result": 1.0, "wrong_slice": 1.0, "drop_contributor": 1.0,
-    "wrong_weights": 1.0, "wrong_gram_favour": 1.0, "gram_zero": 1.0, "gram_shrink": 1.0,
-    "gram_permute": 1.0, "false_sketch": 1.0, "hide_nonce": 1.0, "hide_sketch": 1.0,
-    "late_result": 1.0, "equivocate": 1.0, "silent_reducer": 1.0,
-}  # fmt: skip
-"""Attack -> scale."""
+SWARM = (
+    "", "false_result", "wrong_slice", "drop_contributor", "wrong_weights", "wrong_gram_favour",
+    "gram_zero", "gram_shrink", "gram_permute", "false_sketch", "hide_nonce", "hide_sketch",
+    "late_result", "equivocate", "silent_reducer",
+)  # fmt: skip
+"""Attacks on the reduction, at scale 1; none first."""
+SMALL = (("false_result", 0.003), ("gram_permute", 1.0))
+"""Lies that sketches may miss, and their scales."""
 
 
 class Ledger(Watcher):
@@ -259,6 +260,8 @@ class Ledger(Watcher):
         self.unrevealed: set[int] = set()
         self.blamed: set[int] = set()
         self.later_views = 0
+        self.found: dict[int, set[int]] = {}
+        """Round -> honest nodes that found a part of it false, bit for bit."""
 
     def phase(self, at_s: float, node: int, phase: str, round_: int) -> None:
         """Take rows as they leave, and results as they are voted on."""
@@ -307,6 +310,8 @@ class Ledger(Watcher):
             self.blamed.add(self._names.get(fields["peer"], -1))
         elif event == "round_certified" and node == 0:
             self.later_views += bool(fields["view"])
+        elif event == "recomputed" and fields["verdict"] == "part_false":
+            self.found.setdefault(fields["round"], set()).add(node)
 
 
 def _distance(g: Geometry, pairs: list[tuple[bytes, bytes]]) -> float:
@@ -320,15 +325,17 @@ def _distance(g: Geometry, pairs: list[tuple[bytes, bytes]]) -> float:
     return float(np.linalg.norm(found - due) / np.linalg.norm(due))
 
 
-def play(nodes: int, replicas: int, rounds: int, name: str) -> dict[str, Any]:
+def play(
+    nodes: int, replicas: int, rounds: int, name: str, scale: float = 1.0, rate: float = 0.0
+) -> dict[str, Any]:
     """One run of whole daemons."""
-    attacks = (AttackSection(name=name, scale=SWARM[name]),) if name else ()
+    attacks = (AttackSection(name=name, scale=scale),) if name else ()
     scenario = Scenario(
-        name="reducers", nodes=nodes, rounds=rounds, attacks=attacks, limit_s=1e6,
+        name="reducers", nodes=nodes, rounds=rounds, attacks=attacks, limit_s=1e6, framed=False,
         job={
             "workload": {"dimensions": 3000},
             "exchange": {"rule": "centered_clip", "replicas": replicas},
-            "audit": {"rate": 0.0},
+            "audit": {"rate": rate},
         },
     )  # fmt: skip
     seen: list[Ledger] = []
@@ -349,44 +356,44 @@ def play(nodes: int, replicas: int, rounds: int, name: str) -> dict[str, Any]:
         ),
         "sketched": ledger.backed["sketches"], "later_views": ledger.later_views,
         "equal": sum(off == 0 for off in ledger.off.values()),
-        "off_max": max(ledger.off.values()),
+        "off_max": max(ledger.off.values()), "found": len(ledger.found),
+        "finders": min((len(nodes) for nodes in ledger.found.values()), default=0),
         "unrevealed": sorted(ledger.unrevealed), "honest_blamed": len(ledger.blamed - liars),
         "honest_banned": len(banned - liars), "banned": sorted(banned & liars),
     }  # fmt: skip
 
 
-def main() -> None:
-    """Run and print both tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=1000)
-    parser.add_argument("--swarm-rounds", type=int, default=1000)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    report: dict[str, Any] = {"machine": platform.processor() or platform.machine()}
+def print_lies(rounds: int) -> dict[str, Any]:
+    """The first table."""
+    report = {}
     for n, rule_name in ((10, "centered_clip"), (13, "geometric_median")):
-        start = time.perf_counter()
-        found = lies(n, options.rounds, rule_name)
-        f = (n - 1) // 3
-        print(f"\nn = {n}, f = {f}, {rule_name}, {options.rounds} rounds, int8; liars alone reduce")
-        print(f"a part with chance {liars_alone(n, f, 3):.2%} (r = 3)")
+        found = lies(n, rounds, rule_name)
+        print(f"\nn = {n}, f = {(n - 1) // 3}, {rule_name}, {rounds} rounds, int8; liars alone")
+        print(f"reduce a part with chance {liars_alone(n, (n - 1) // 3, 3):.2%} (r = 3)")
         print(f"{'lie':36} {'refuted':>9} {'believed: moved by at most':>28}")
         for name, tally in found.items():
             worst = f"{max(tally.moved):.2%}" if tally.moved else "-"
-            print(f"{name:36} {tally.refuted / tally.rounds:9.2%} {worst:>28}")
+            print(f"{name:36} {tally.refuted / tally.rounds:9.2%} {worst:>28}", flush=True)
         report[f"lies_{n}"] = {
             k: [t.rounds, t.refuted, max(t.moved, default=0.0)] for k, t in found.items()
         }
-        print(f"{time.perf_counter() - start:.0f} s", flush=True)
+    return report
+
+
+def print_swarm(rounds: int) -> list[dict[str, Any]]:
+    """The second table."""
     settings = ((10, 1), (10, 2), (10, 4))
-    each = max(4, options.swarm_rounds // (len(SWARM) * len(settings)))
+    each = max(4, rounds // (len(SWARM) * len(settings)))
     print(f"\nwhole daemons, n = 10, f = 3, {each} rounds a run; the last three electors lie")
-    print(f"{'attack':18} r {'sketches':>8} {'views > 0':>9} {'equal':>8} {'off by':>8} "
-          f"{'no nonce':>10} {'liars banned':>12} {'honest banned, blamed':>22}")  # fmt: skip
-    report["swarm"] = []
+    print(
+        f"{'attack':18} r {'sketches':>8} {'views > 0':>9} {'equal':>8} {'off by':>8} "
+        f"{'no nonce':>10} {'liars banned':>12} {'honest banned, blamed':>22}"
+    )
+    runs = []
     for nodes, replicas in settings:
         for name in SWARM:
             run = play(nodes, replicas, each, name)
-            report["swarm"].append(run)
+            runs.append(run)
             print(
                 f"{run['attack']:18} {replicas} {run['sketched']:8} {run['later_views']:9} "
                 f"{run['equal']:4}/{run['rounds']:<3} {run['off_max']:8.2%} "
@@ -394,6 +401,43 @@ def main() -> None:
                 f"{run['honest_banned']:18} {run['honest_blamed']}",
                 flush=True,
             )
+    return runs
+
+
+def print_openings(rounds: int) -> list[dict[str, Any]]:
+    """The third table."""
+    print(f"\nopenings, n = 10, f = 3, r = 1, {rounds} rounds a run")
+    print(f"{'attack':18} {'p':>5} {'believed lies':>13} {'found':>6} {'due':>6} {'by nodes':>9} "
+          f"{'honest blamed':>13}")  # fmt: skip
+    runs = []
+    for name, scale in SMALL:
+        for rate in (1.0, 0.3):
+            run = play(10, 1, rounds, name, scale, rate)
+            runs.append(run | {"rate": rate})
+            false = run["rounds"] - run["equal"]
+            print(
+                f"{name:18} {rate:5} {false:13} {run['found']:6} {false * rate * 7 / 9:6.1f} "
+                f"{run['finders']:9} {run['honest_blamed']:13}",
+                flush=True,
+            )
+    return runs
+
+
+def main() -> None:
+    """Run and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=1000)
+    parser.add_argument("--swarm-rounds", type=int, default=1000)
+    parser.add_argument("--opening-rounds", type=int, default=60)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    report: dict[str, Any] = {"machine": platform.processor() or platform.machine()}
+    if options.opening_rounds:
+        report["openings"] = print_openings(options.opening_rounds)
+    if options.swarm_rounds:
+        report["swarm"] = print_swarm(options.swarm_rounds)
+    if options.rounds:
+        report |= print_lies(options.rounds)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
 
