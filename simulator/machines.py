@@ -306,7 +306,8 @@ class MachineWorld:
             self._carry_out(host, machine.on_applied(effect.roots, state))
         elif isinstance(effect, Sketch):
             sketch = digest("sketch", effect.value)[: 4 * BUCKETS]
-            self._carry_out(host, machine.on_sketched(effect.beacon_id, (sketch,)))
+            parts = (sketch,) * len(machine.core.context.rules.buckets)
+            self._carry_out(host, machine.on_sketched(effect.beacon_id, parts))
         elif isinstance(effect, Check):
             self._carry_out(host, machine.on_checked(effect.proof, self.refutes(host)))
         elif isinstance(effect, Fetch):
