@@ -12,6 +12,7 @@ from node.exchange.reduction import packed_gram_fault, parts_of, resolve
 from node.ledger.evidence import accused
 from node.types import Digest
 from node.wire.convert import (
+    decode_have,
     decode_list,
     decode_plan,
     decode_screens,
@@ -233,7 +234,11 @@ class Reducing:
             if e not in listed
         )
         lock = core.locks[plan.list_id]
-        state = PlanState(value.view, value.wide, value.commitments, absent, bans, resolution, lock)
+        haves = ((core.elector_of(s), decode_have(s.body).nonce_hash) for s in value.haves)
+        nonces = {elector: bound for elector, bound in haves if bound}
+        state = PlanState(
+            value.view, value.wide, value.commitments, absent, bans, resolution, lock, nonces
+        )
         core.plans[signed.id] = state
         core.signed[signed.id] = signed
         return state

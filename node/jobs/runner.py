@@ -21,6 +21,7 @@ from node.jobs.geometry import geometry
 from node.jobs.mailbox import Mailbox
 from node.jobs.manifest import SignedManifest
 from node.jobs.progress import Progress
+from node.jobs.recomputing import Recomputing
 from node.jobs.records import JobRecords
 from node.jobs.remembering import Remembering, remember
 from node.jobs.replica import Replica
@@ -54,6 +55,7 @@ class JobRunner:
         self.remembering: Remembering | None = None
         founders = Electorate.of(map(public_key_of, signed.founders))
         self.auditing: Auditing | None = None
+        self.recomputing = Recomputing(deps, signed, self.counters, self.progress.audits)
         self._genesis = genesis(self.job, founders, self.manifest.job.rounds)
         self._records = JobRecords(deps.ports.store, self.job)
         self._mailbox = Mailbox()
@@ -161,13 +163,9 @@ class JobRunner:
                 self.counters,
             )
             self._catcher = Catcher(
-                self._courier,
-                ports.transport,
-                self._records,
-                ports.compute,
-                self.deps.verify,
+                self._courier, ports.transport, self._records, ports.compute, self.deps.verify,
                 self.deps.on_blame,
-            )
+            )  # fmt: skip
             group.create_task(self.replica.run_snapshots())
             founders = self._genesis.electorate.ids
             self.remembering = remember(
@@ -182,6 +180,7 @@ class JobRunner:
             self.replica.auditable = self.auditing.is_on
             await self.auditing.start(self.replica.head.round)
             group.create_task(self.auditing.run())
+            group.create_task(self.recomputing.run())
             contributor = Contributor(
                 self.deps, self.manifest, self.progress, worker, self.replica, self.remembering,
                 self.auditing,
@@ -254,6 +253,7 @@ class JobRunner:
                 flow.close()
                 scope.cancel_all()
         closed = Closed.of(context, outcome, machine.core.opened, replica)
+        self.recomputing.closed(outcome.checked)
         contributor.closed(closed, used=await replica.close(outcome, self.me))
         self._note_bans(context.electorate)
         self.deps.failpoint("certified", round_)

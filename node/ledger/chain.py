@@ -96,7 +96,8 @@ def check_parent(head: Head, decision: Decision) -> None:
         raise BadSignature("the job was halted, or its lease has ended")
     if decision.skip and head.state_root not in (None, decision.state_root):
         raise BadSignature("a SKIP may not change the state")
-    if any(e >= head.electorate.n for e, _ in (*decision.plan, *decision.refused)):
+    named = [e for e, _ in (*decision.plan, *decision.refused)]
+    if any(e >= head.electorate.n for e in (*named, *decision.unrevealed)):
         raise BadSignature("the decision names an elector that does not exist")
     ids = [peer_id_of(key) for key, _ in decision.electors]
     if ids != sorted(set(ids)):

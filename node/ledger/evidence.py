@@ -14,13 +14,17 @@ from node.identity import Verifier, peer_id_of, public_key_of
 from node.ledger.forks import check_fork
 from node.types import PeerId
 from node.wire.convert import (
+    decode_beacon,
     decode_commitment,
     decode_have,
     decode_list,
     decode_plan,
     decode_proposal,
     decode_results,
+    decode_reveal,
     decode_screens,
+    decode_seal,
+    decode_sketches,
     decode_vote,
     encode_evidence,
 )
@@ -55,6 +59,14 @@ def slot_of(signed: Signed) -> Slot:
         return kind, decode_results(body).plan_id
     if kind == "propose":
         return kind, decode_proposal(body, signed.job, signed.round).view
+    if kind == "seal":
+        return kind, decode_seal(body, signed.job, signed.round).plan_id
+    if kind == "reveal":
+        return kind, decode_reveal(body).view
+    if kind == "beacon":
+        return kind, decode_beacon(body, signed.job, signed.round).seal_id
+    if kind == "sketch":
+        return kind, decode_sketches(body).beacon_id
     if kind in ("prepare", "vote"):
         return kind, decode_vote(body).view
     raise Malformed(f"nothing is signed as {kind!r} in a round")
