@@ -4,7 +4,7 @@ Pure. ``RoundMachine`` owns one ``RoundCore``; the duties (reducing, leading, vo
 extend it. Only ``sign`` creates signatures, and it never signs twice for one slot.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from node.errors import BadSignature, Malformed, PeerError
@@ -46,6 +46,8 @@ class RoundRules:
     """Least rows that ``rule`` is defined for, m_min(f)."""
     rule_small: str
     """Used below ``rule_min``."""
+    buckets: tuple[int, ...] = ()
+    """Of the sketch of each part, where there are sketches."""
 
     @property
     def parts(self) -> int:
@@ -114,6 +116,8 @@ class PlanState:
     resolution: Resolution
     lock: PrepareCertificate | None
     """The highest that the HAVEs of its list carry."""
+    nonces: Mapping[int, bytes]
+    """Elector -> the nonce's hash in its HAVE of the list, where there is one."""
 
 
 @dataclass
@@ -194,6 +198,11 @@ class RoundCore:
     def need(self, wide: bool) -> int:
         """Equal answers that each part needs."""
         return need(self.electorate, self.context.rules.replicas, wide)
+
+    @property
+    def checks(self) -> bool:
+        """Whether all reducers of a part of a narrow list may be liars: r <= f."""
+        return self.need(False) <= self.electorate.f
 
     # Outputs -----------------------------------------------------------------------------------
 

@@ -4,9 +4,10 @@ The leader builds it, every elector builds it again and compares. docs/protocol.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from node.exchange.core import PlanState, RoundContext
+from node.exchange.reduction import need
 from node.ledger.frontier import Frontier, certified_frontier, entry_credits
 from node.ledger.succession import next_electorate
 from node.types import Digest
@@ -27,6 +28,8 @@ def decision_of(
     roots: tuple[Digest, ...],
     state_root: Digest,
     commitments: Mapping[Digest, Commitment],
+    beacon: bytes = b"",
+    unrevealed: tuple[int, ...] = (),
 ) -> Decision:
     """The decision that a plan and its agreed results lead to.
 
@@ -37,6 +40,8 @@ def decision_of(
         roots: agreed root of each part's result.
         state_root: root of the state after them.
         commitments: those of the contributors, by id.
+        beacon: under which sketches backed the results, if they had to.
+        unrevealed: who kept a nonce from it: no credit for the contribution.
     """
     ids = dict(plan.listed)
     contributors = plan.resolution.contributors
@@ -51,12 +56,12 @@ def decision_of(
         skip=False,
         skip_reason="",
         rule=rule,
-        replicas=context.rules.replicas,
+        replicas=need(context.electorate, context.rules.replicas, plan.wide),
         plan=entered,
         refused=refused,
         result_roots=roots,
         state_root=state_root,
-        credits=_credits(context, contributors, memory),
+        credits=_credits(context, set(contributors).difference(unrevealed), memory),
         bans=plan.bans,
         electors=next_electorate(
             context.electorate, entered, refused, plan.bans, plan.admitted
@@ -64,6 +69,8 @@ def decision_of(
         lease_until_round=context.lease_until_round,
         halted=False,
         memory=memory,
+        beacon=beacon,
+        unrevealed=unrevealed,
     )
 
 
@@ -72,10 +79,10 @@ def _refused(plan: PlanState) -> tuple[tuple[int, str], ...]:
 
 
 def _credits(
-    context: RoundContext, contributors: tuple[int, ...], memory: Frontier
+    context: RoundContext, paid: Set[int], memory: Frontier
 ) -> tuple[tuple[int, int], ...]:
     """What a round mints, by elector: for contributions, and for entries of electors."""
-    minted = Counter(dict.fromkeys(contributors, CREDIT_MICRO))
+    minted = Counter(dict.fromkeys(paid, CREDIT_MICRO))
     indices = {peer: index for index, peer in enumerate(context.electorate.ids)}
     gained = entry_credits(context.memory, memory, ENTRIES_CREDITED_MAX)
     for author, entries in gained.items():

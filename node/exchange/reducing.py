@@ -13,6 +13,7 @@ from node.ledger.evidence import accused, breach_of
 from node.ledger.succession import ABSENT
 from node.types import Digest
 from node.wire.convert import (
+    decode_have,
     decode_list,
     decode_plan,
     decode_screens,
@@ -239,9 +240,19 @@ class Reducing:
         why = {core.electorate.index(accused(x)): breach_of(x).reason for x in value.evidence}
         absent = tuple((e, why.get(e, ABSENT)) for e in range(core.electorate.n) if e not in listed)
         lock = core.locks[plan.list_id]
+        haves = ((core.elector_of(s), decode_have(s.body).nonce_hash) for s in value.haves)
+        nonces = {elector: bound for elector, bound in haves if bound}
         admitted = tuple(application.signer for application in value.applications)
         state = PlanState(
-            value.view, value.wide, value.commitments, absent, bans, admitted, resolution, lock
+            value.view,
+            value.wide,
+            value.commitments,
+            absent,
+            bans,
+            admitted,
+            resolution,
+            lock,
+            nonces,
         )
         core.plans[signed.id] = state
         core.signed[signed.id] = signed

@@ -6,7 +6,7 @@ Flow over the ``Store`` port. Keys and names are part of the data folder's layou
 
 from collections.abc import Mapping, Sequence
 
-from node.exchange.round import Result
+from node.exchange.arriving import Result
 from node.identity import Verifier
 from node.ledger.chain import Head, verify_next
 from node.ports import Store

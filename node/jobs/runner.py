@@ -22,6 +22,7 @@ from node.jobs.geometry import geometry
 from node.jobs.mailbox import Mailbox
 from node.jobs.manifest import SignedManifest
 from node.jobs.progress import Progress
+from node.jobs.recomputing import Recomputing
 from node.jobs.records import JobRecords
 from node.jobs.remembering import Remembering, remember
 from node.jobs.replica import Replica
@@ -58,6 +59,7 @@ class JobRunner:
         self.replica: Replica | None = None
         self.remembering: Remembering | None = None
         self.auditing: Auditing | None = None
+        self.recomputing = Recomputing(deps, signed, self.counters, self.progress.audits)
         self._genesis = signed.genesis
         self._records = JobRecords(deps.ports.store, self.job)
         self._mailbox = Mailbox()
@@ -178,6 +180,7 @@ class JobRunner:
             self.replica.auditable = self.auditing.is_on
             await self.auditing.start(self.replica.head.round)
             group.create_task(self.auditing.run())
+            group.create_task(self.recomputing.run())
             contributor = Contributor(
                 self.deps, self.manifest, self.progress, worker, self.replica, self.remembering,
                 self.auditing,
@@ -262,6 +265,7 @@ class JobRunner:
                 self.flow = None
                 flow.close()
                 scope.cancel_all()
+        self.recomputing.closed(outcome.checked)
         closed = Closed.of(outcome, machine.core, replica)
         contributor.closed(closed, used=await replica.close(outcome, self.me))
         self._note_electors(context.electorate)

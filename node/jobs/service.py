@@ -14,6 +14,12 @@ from node.jobs.auditor import OPENING_METHOD
 from node.jobs.courier import FETCH_METHOD, ROUND_METHOD, UNKNOWN_JOB
 from node.jobs.deps import RunnerDeps
 from node.jobs.manifest import SignedManifest, decode_signed_manifest
+from node.jobs.recomputing import (
+    OBJECTION_METHOD,
+    REQUEST_BYTES,
+    ROW_METHOD,
+    decode_place,
+)
 from node.jobs.runner import JobRunner
 from node.jobs.scope import Scope
 from node.jobs.seats import APPLY_METHOD
@@ -131,6 +137,8 @@ class JobService:
             concurrent_max=2,
         )
         transport.serve(FINDING_METHOD, self._on_finding, request_bytes_max=FINDING_BYTES)
+        transport.serve(ROW_METHOD, self._on_row, request_bytes_max=REQUEST_BYTES)
+        transport.serve(OBJECTION_METHOD, self._on_objection, request_bytes_max=REQUEST_BYTES)
         transport.serve(APPLY_METHOD, self._on_application, request_bytes_max=APPLICATION_BYTES)
 
     def _runner(self, job: JobId, peer: PeerId) -> JobRunner:
@@ -208,6 +216,15 @@ class JobService:
             if not isinstance(error, Refused):
                 self._blame(peer, error)
             raise
+        return b""
+
+    async def _on_row(self, peer: PeerId, request: bytes) -> bytes:
+        job, round_, part = self._decoded(peer, decode_place, request)
+        return self._runner(job, peer).recomputing.row(peer, round_, part)
+
+    async def _on_objection(self, peer: PeerId, request: bytes) -> bytes:
+        job, round_, part = self._decoded(peer, decode_place, request)
+        self._runner(job, peer).recomputing.on_objection(peer, round_, part)
         return b""
 
     def _decoded(self, peer: PeerId, decode: Callable[[bytes], R], request: bytes) -> R:

@@ -142,14 +142,15 @@ def check_parent(head: Head, decision: Decision) -> None:
         raise BadSignature("the job was halted, or its lease has ended")
     if decision.skip and head.state_root not in (None, decision.state_root):
         raise BadSignature("a SKIP may not change the state")
-    if any(e >= head.electorate.n for e, _ in (*decision.plan, *decision.refused)):
+    named = [e for e, _ in (*decision.plan, *decision.refused)]
+    if any(e >= head.electorate.n for e in (*named, *decision.unrevealed)):
         raise BadSignature("the decision names an elector that does not exist")
     if any(head.electorate.index(key) is None for key in decision.bans):
         raise BadSignature("the decision bans somebody who is no elector")
     if len(decision.bans) == head.electorate.n:
         raise BadSignature("the decision bans everybody")
-    named = [why for _, why in decision.refused if why not in UNLISTED]
-    listed = 0 if decision.skip else len(decision.plan) + len(named)
+    others = [why for _, why in decision.refused if why not in UNLISTED]
+    listed = 0 if decision.skip else len(decision.plan) + len(others)
     head.door.check_keys(_newcomers(head, decision), listed)
     if decision.electors != _next(head, decision).keys:
         raise BadSignature("the next electorate is not the one that follows from the decision")

@@ -20,13 +20,17 @@ from node.ledger.judging import check_judgement
 from node.types import JobId, PeerId
 from node.wire.audit import decode_finding
 from node.wire.convert import (
+    decode_beacon,
     decode_commitment,
     decode_have,
     decode_list,
     decode_plan,
     decode_proposal,
     decode_results,
+    decode_reveal,
     decode_screens,
+    decode_seal,
+    decode_sketches,
     decode_vote,
     encode_evidence,
 )
@@ -63,6 +67,14 @@ def slot_of(signed: Signed) -> Slot:
         return kind, decode_results(body).plan_id
     if kind == "propose":
         return kind, decode_proposal(body, signed.job, signed.round).view
+    if kind == "seal":
+        return kind, decode_seal(body, signed.job, signed.round).plan_id
+    if kind == "reveal":
+        return kind, decode_reveal(body).view
+    if kind == "beacon":
+        return kind, decode_beacon(body, signed.job, signed.round).seal_id
+    if kind == "sketch":
+        return kind, decode_sketches(body).beacon_id
     if kind in ("prepare", "vote"):
         return kind, decode_vote(body).view
     if kind == "finding":

@@ -200,6 +200,8 @@ def encode_decision(d: Decision) -> bytes:
             pb.MemoryReach(author=public_key_of(r.author), next=r.next, entries=r.entries)
             for r in d.memory
         ],
+        beacon=d.beacon,
+        unrevealed=d.unrevealed,
     ).SerializeToString(deterministic=True)
 
 
@@ -212,6 +214,7 @@ def decode_decision(data: bytes) -> Decision:
     rising([p.elector for p in m.plan], ELECTORS_MAX, "plan")
     rising([r.elector for r in m.refused], ELECTORS_MAX, "refused")
     rising([c.elector for c in m.credits], ELECTORS_MAX, "credits")
+    rising(m.unrevealed, ELECTORS_MAX, "unrevealed")
     if len(m.result_roots) > PARTS_MAX or len(m.bans) > ELECTORS_MAX:
         raise TooLarge("too many result roots or bans")
     if not 1 <= len(m.next) <= ELECTORS_MAX:
@@ -241,6 +244,8 @@ def decode_decision(data: bytes) -> Decision:
         lease_until_round=m.governance.lease_until_round,
         halted=m.governance.halted,
         memory=_reaches_from(m.memory),
+        beacon=digest(m.beacon, "beacon") if m.beacon else b"",
+        unrevealed=tuple(m.unrevealed),
     )
     if encode_decision(decision) != data:
         raise Malformed("a decision with unknown or reordered fields")

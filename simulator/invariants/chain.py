@@ -110,7 +110,8 @@ class Credits(Check):
 
     def _check_decision(self, at_s: float, decision: Decision) -> None:
         round_ = decision.round
-        due = {elector: CREDIT_MICRO for elector, _ in decision.plan}
+        paid = {elector for elector, _ in decision.plan}.difference(decision.unrevealed)
+        due = dict.fromkeys(paid, CREDIT_MICRO)
         before = self.facts.decisions.get(decision.prev)
         if before is None and decision.memory and round_ > 1:
             return  # what the memory grew from is not known
@@ -136,7 +137,7 @@ class Credits(Check):
             if decision is None:
                 return None
             counted = Counter(self._sums[r - 1])
-            for elector, _ in decision.plan:
+            for elector in {e for e, _ in decision.plan}.difference(decision.unrevealed):
                 counted[self.facts.roll(r).keys[elector]] += CREDIT_MICRO
             self._sums[r] = dict(counted)
         return self._sums[round_]
