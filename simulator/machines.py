@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from node.exchange.core import Deadlines, RoundContext, RoundRules
+from node.exchange.core import RoundContext, RoundRules
+from node.exchange.deadlines import Deadlines
 from node.exchange.effects import (
     Apply,
     Blame,

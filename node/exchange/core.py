@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from node.errors import BadSignature, Malformed, PeerError
 from node.exchange.agreement import Agreement
 from node.exchange.convictions import Convictions
+from node.exchange.deadlines import Deadlines
 from node.exchange.effects import Effect, Fetch, Persist, Phase, Send
 from node.exchange.reduction import Resolution, need, reducer_orders, width
 from node.identity import Signer, Verifier
@@ -53,21 +54,6 @@ class RoundRules:
     def parts(self) -> int:
         """Number of parts."""
         return len(self.part_bytes)
-
-
-@dataclass(frozen=True)
-class Deadlines:
-    """Waits of one round, in seconds; derived from certified rounds (``deadlines.py``)."""
-
-    commit_s: float
-    """From the start of the round until HAVE of view 0."""
-    grace_s: float
-    """From when all but f commitments are held until HAVE of view 0, if that is sooner."""
-    step_s: float
-    """For one step of the reduction."""
-    view_s: float
-    """Timer of view 0; view v waits (1 + v) times as long, up to ``view_s_max``."""
-    view_s_max: float
 
 
 @dataclass(frozen=True)

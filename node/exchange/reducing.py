@@ -7,7 +7,7 @@ from node.errors import BadSignature, Malformed, PeerError, TooLarge
 from node.exchange.agreement import highest_lock
 from node.exchange.core import PlanState, RoundCore
 from node.exchange.effects import Blame, Reduce, ScatterParts, Screen, SpreadResults, StartTimer
-from node.exchange.haves import named_by, open_haves
+from node.exchange.haves import check_applications, named_by, open_haves
 from node.exchange.reduction import packed_gram_fault, parts_of, resolve
 from node.ledger.evidence import accused, breach_of
 from node.ledger.succession import ABSENT
@@ -75,19 +75,11 @@ class Reducing:
                 raise PeerError(f"the list leaves out elector {item[0]}, whom {count} HAVEs name")
         if any(e >= core.electorate.n for e, _ in listed):
             raise Malformed("the list names an elector that does not exist")
-        self._check_applications(value)
+        check_applications(core, value)
         core.lists[signed.id] = value
         core.locks[signed.id] = highest_lock(h.prepared for h in haves)
         core.signed[signed.id] = signed
         return value
-
-    def _check_applications(self, value: ListMessage) -> None:
-        door = self._core.context.door
-        if door is None and value.applications:
-            raise PeerError("nobody may enter this job")
-        if door is not None:
-            keys = [door.check(a, self._core.verify) for a in value.applications]
-            door.check_keys(keys, len({e for e, _ in value.commitments}))
 
     def on_list(self, signed: Signed) -> None:
         """Scatter our parts to the reducers of the list, and wait for the rows that we reduce."""

@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from node.exchange.core import Deadlines, RoundContext, RoundRules
+from node.exchange.core import RoundContext, RoundRules
+from node.exchange.deadlines import Deadlines
 from node.identity import Verifier
 from node.jobs.encoding import Encoded, Local
 from node.jobs.geometry import Geometry

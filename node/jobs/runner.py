@@ -243,15 +243,10 @@ class JobRunner:
         machine, work = await begin_round(context, g, replica, self._records, self.deps, signer)
         async with Scope() as scope:
             flow = self.flow = RoundFlow(
-                machine,
-                work,
-                self._records,
-                self._courier,
-                scope,
-                lambda phase: self.deps.failpoint(phase, round_),
-                self.deps.on_blame,
+                machine, work, self._records, self._courier, scope,
+                lambda phase: self.deps.failpoint(phase, round_), self.deps.on_blame,
                 self.deps.proofs.add,
-            )
+            )  # fmt: skip
             for elector, body in self._mailbox.take(round_, context.prev, context.electorate):
                 flow.take(elector, body)
             scope.create_task(self._behind.watch(flow, self._catcher, self._others()))

@@ -20,6 +20,7 @@ from node.types import (
     JobId,
 )
 from node.wire import ledger_pb2 as pb
+from node.wire.chain_messages import ChainRequest, StateRequest
 from node.wire.fields import FIELDS_MAX, check_fields
 from node.wire.limits import (
     AUTHORS_MAX,
@@ -37,14 +38,7 @@ from node.wire.limits import (
     VIEW_MAX,
 )
 from node.wire.memory_messages import MemoryReach
-from node.wire.messages import (
-    Certificate,
-    ChainRequest,
-    Decision,
-    PrepareCertificate,
-    StateRequest,
-    VoteSignature,
-)
+from node.wire.messages import Certificate, Decision, PrepareCertificate, VoteSignature
 
 
 def parse(message: Message, data: bytes, most: int, fields_max: int = FIELDS_MAX) -> None:

@@ -308,21 +308,3 @@ class FetchReply:
 
     signed: tuple[Signed, ...]
     parts: tuple[tuple[int, bytes], ...] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class ChainRequest:
-    """Ask for consecutive certificates."""
-
-    job: JobId
-    from_round: int
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class StateRequest:
-    """Ask for the chunks of one state."""
-
-    job: JobId
-    state_root: Digest
-    chunks: tuple[int, ...]
