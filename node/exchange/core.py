@@ -13,8 +13,10 @@ from node.exchange.convictions import Convictions
 from node.exchange.effects import Effect, Fetch, Persist, Phase, Send
 from node.exchange.reduction import Resolution, need, reducer_orders, width
 from node.identity import Signer, Verifier
+from node.ledger.admission import Door
 from node.ledger.electorate import Electorate
 from node.ledger.frontier import Frontier
+from node.ledger.succession import Terms
 from node.ledger.votes import PREPARE, check_prepared
 from node.types import Digest, JobId
 from node.wire.convert import decode_commitment
@@ -70,7 +72,7 @@ class Deadlines:
 
 @dataclass(frozen=True)
 class RoundContext:
-    """The facts that a round starts from, the same on every honest node except the deadlines."""
+    """The facts that a round starts from, the same on every honest node but for its waits."""
 
     job: JobId
     round: int
@@ -88,6 +90,14 @@ class RoundContext:
     """How far the authors of shared memory were certified to be."""
     wide_first: bool = False
     """Ask more reducers at once: the last round had to."""
+    quiet: frozenset[int] = frozenset()
+    """Electors that are away and not heard of: no deadline waits for their commitment."""
+    terms: Terms = ()
+    """The electorates so far: who could judge work of an earlier round."""
+    door: Door | None = None
+    """What decides who may enter; None: nobody may."""
+    applicants: tuple[Signed, ...] = ()
+    """Applications that this node, leading, would list."""
 
 
 @dataclass
@@ -98,9 +108,11 @@ class PlanState:
     wide: bool
     listed: tuple[tuple[int, Digest], ...]
     absent: tuple[tuple[int, str], ...]
-    """Electors outside the list: ``absent`` or ``equivocation``."""
+    """Electors outside the list: ``absent``, ``equivocation`` or ``false_work``."""
     bans: tuple[bytes, ...]
     """Public keys that the list's evidence convicts, rising."""
+    admitted: tuple[bytes, ...]
+    """Public keys that its applications seat."""
     resolution: Resolution
     lock: PrepareCertificate | None
     """The highest that the HAVEs of its list carry."""
@@ -148,7 +160,7 @@ class RoundCore:
         c = self.context
         self.orders = reducer_orders(c.prev, c.electorate, c.rules.parts)
         self.convictions = Convictions(
-            c.job, c.round, c.electorate, c.me, self.verify, lambda e: self.effects.append(e)
+            c.job, c.round, c.electorate, c.me, self.verify, self._emit, c.terms
         )
         self._checked: set[tuple[Digest, bytes]] = set()
         self._checked_locks: set[PrepareCertificate] = set()
@@ -172,6 +184,12 @@ class RoundCore:
     def settled(self) -> int:
         """Electors whose commitment is held, or that are convicted: nobody waits for theirs."""
         return len(self.commitments.keys() | self.convictions.held.keys())
+
+    @property
+    def awaited(self) -> int:
+        """Electors whose commitment may still come soon."""
+        done = self.commitments.keys() | self.convictions.held.keys() | self.context.quiet
+        return self.electorate.n - len(done)
 
     def width(self, wide: bool) -> int:
         """Reducers asked for each part."""
@@ -206,6 +224,9 @@ class RoundCore:
         if slot not in self.slots:
             self.slots[slot] = signed
             self.effects.append(Persist(slot, signed))
+
+    def _emit(self, effect: Effect) -> None:
+        self.effects.append(effect)
 
     def send(self, to: int, body: RoundBody) -> None:
         """To one elector; to ourselves by loopback."""

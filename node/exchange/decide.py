@@ -9,6 +9,7 @@ from collections.abc import Mapping, Set
 from node.exchange.core import PlanState, RoundContext
 from node.exchange.reduction import need
 from node.ledger.frontier import Frontier, certified_frontier, entry_credits
+from node.ledger.succession import next_electorate
 from node.types import Digest
 from node.wire.messages import Commitment, Decision
 
@@ -46,6 +47,8 @@ def decision_of(
     contributors = plan.resolution.contributors
     vectors = [commitments[ids[elector]].memory for elector in contributors]
     memory = certified_frontier(vectors, context.electorate.f, context.memory)
+    entered = tuple((e, ids[e]) for e in contributors)
+    refused = _refused(plan)
     return Decision(
         job=context.job,
         round=context.round,
@@ -54,13 +57,15 @@ def decision_of(
         skip_reason="",
         rule=rule,
         replicas=need(context.electorate, context.rules.replicas, plan.wide),
-        plan=tuple((e, ids[e]) for e in contributors),
-        refused=tuple(sorted((*plan.resolution.refused, *plan.absent))),
+        plan=entered,
+        refused=refused,
         result_roots=roots,
         state_root=state_root,
         credits=_credits(context, set(contributors).difference(unrevealed), memory),
         bans=plan.bans,
-        electors=_next_electors(context, plan.bans),
+        electors=next_electorate(
+            context.electorate, entered, refused, plan.bans, plan.admitted
+        ).keys,
         lease_until_round=context.lease_until_round,
         halted=False,
         memory=memory,
@@ -69,9 +74,8 @@ def decision_of(
     )
 
 
-def _next_electors(context: RoundContext, bans: tuple[bytes, ...]) -> tuple[tuple[bytes, int], ...]:
-    """The electors without those that are banned; at least one is left (``check_list``)."""
-    return tuple(elector for elector in context.electorate.keys if elector[0] not in bans)
+def _refused(plan: PlanState) -> tuple[tuple[int, str], ...]:
+    return tuple(sorted((*plan.resolution.refused, *plan.absent)))
 
 
 def _credits(
@@ -95,7 +99,7 @@ def skip_of(context: RoundContext, why: str, plan: PlanState | None = None) -> D
         why: ``too_few`` contributions, or ``view``: more than f views failed.
         plan: the plan that left too few, if there was one.
     """
-    refused = tuple(sorted((*plan.resolution.refused, *plan.absent))) if plan else ()
+    refused = _refused(plan) if plan else ()
     bans = plan.bans if plan else ()
     return Decision(
         job=context.job,
@@ -111,7 +115,7 @@ def skip_of(context: RoundContext, why: str, plan: PlanState | None = None) -> D
         state_root=context.state_root,
         credits=(),
         bans=bans,
-        electors=_next_electors(context, bans),
+        electors=next_electorate(context.electorate, (), refused, bans).keys,
         lease_until_round=context.lease_until_round,
         halted=False,
         memory=context.memory,

@@ -123,13 +123,15 @@ class Leading:
     def _list(self, haves: tuple[Signed, ...], *, wide: bool) -> None:
         core = self._core
         view = core.agreement.view
-        out = self._convicted()
+        out, door = self._convicted(), core.context.door
+        held = tuple((e, i) for e, i in core.held() if e not in out)
         value = ListMessage(
             view=view,
             wide=wide,
             haves=haves,
-            commitments=tuple((e, i) for e, i in core.held() if e not in out),
+            commitments=held,
             evidence=tuple(out.values()),
+            applications=door.fitting(core.context.applicants, len(held)) if door else (),
         )
         signed = core.sign(f"list.{view}.{int(wide)}", "list", encode_list(value))
         self._attempt = Attempt(view, wide, signed.id, haves)

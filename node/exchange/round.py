@@ -31,6 +31,7 @@ from node.wire.messages import (
     Evidence,
     FetchReply,
     Have,
+    Judgement,
     PartScreen,
     PrepareCertificate,
     RoundBody,
@@ -227,7 +228,7 @@ class RoundMachine:
     def _advance(self) -> None:
         core = self.core
         held, electorate = core.settled, core.electorate
-        if self.view == 0 and held == electorate.n:
+        if self.view == 0 and not core.awaited:
             self._have()
         elif self.view == 0 and held >= electorate.n - electorate.f and core.once("grace"):
             core.effects.append(StartTimer(COMMIT_TIMER, core.context.deadlines.grace_s))
@@ -259,7 +260,7 @@ class RoundMachine:
             self._voting.on_prepared(body)
         elif isinstance(body, Certificate):
             self._voting.on_certificate(body)
-        elif isinstance(body, Contradiction | ForkEvidence):
+        elif isinstance(body, Contradiction | ForkEvidence | Judgement):
             self.core.convictions.on_evidence(sender, body)
         else:
             raise Malformed("this message is taken elsewhere")

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from node.errors import Equivocation, Malformed, PeerError
+from node.errors import Malformed, PeerError
 from node.exchange.arriving import Result
 from node.exchange.core import RoundContext
 from node.exchange.deadlines import Durations, Failed
@@ -39,7 +39,7 @@ from node.jobs.round_times import RoundTimes
 from node.jobs.round_work import RoundWork
 from node.jobs.scope import Scope
 from node.jobs.sketching import CheckedRound
-from node.ledger.evidence import describe
+from node.ledger.evidence import breach_of
 from node.ledger.votes import decision_id
 from node.state.outer import OuterState
 from node.types import Digest, PeerId
@@ -221,7 +221,7 @@ class RoundFlow:
             elif isinstance(effect, Blame):
                 self.on_blame(self._peer(effect.elector), effect.error)
             elif isinstance(effect, Convicted):
-                self.on_blame(self._peer(effect.elector), Equivocation(describe(effect.evidence)))
+                self.on_blame(self._peer(effect.elector), breach_of(effect.evidence))
             elif isinstance(effect, (Screen, Reduce, Apply, Sketch, Check, Fetch)):
                 self.scope.create_task(self._do(effect))
             elif not isinstance(effect, (Persist, KeepResults)):

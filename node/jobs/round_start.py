@@ -44,7 +44,7 @@ async def begin_round(
         slots,
         lock,
         results,
-        deps.proofs.against(context.electorate),
+        deps.proofs.against(context.electorate, context.job),
         liar.signs,
     )
     work = RoundWork(machine.core, g, replica.state, deps.ports.compute, liar)

@@ -6,6 +6,7 @@ decided elsewhere. Ledger messages are in ``convert_ledger``.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from node.errors import Malformed, TooLarge
 from node.types import (
@@ -55,6 +56,7 @@ from node.wire.messages import (
     FetchReply,
     FetchRequest,
     Have,
+    Judgement,
     ListMessage,
     PartCommitment,
     PartScreen,
@@ -80,6 +82,8 @@ KINDS = frozenset(
         "propose", "prepare", "vote",
     )
 )  # fmt: skip
+APPLY = frozenset({"apply"})
+EVIDENCE_KINDS = KINDS | {"finding"}
 VOTE_BYTES = 4 + DIGEST_BYTES
 
 
@@ -103,8 +107,10 @@ def _signed_to(signed: Signed) -> pb.Signed:
     )
 
 
-def _signed_from(message: pb.Signed, job: JobId, round_: int) -> Signed:
-    if message.kind not in KINDS:
+def _signed_from(
+    message: pb.Signed, job: JobId, round_: int, kinds: frozenset[str] = KINDS
+) -> Signed:
+    if message.kind not in kinds:
         raise Malformed("unknown kind of signed message")
     if len(message.signer) != PUBLIC_KEY_BYTES or len(message.signature) != SIGNATURE_BYTES:
         raise Malformed("signer or signature has a wrong length")
@@ -138,6 +144,10 @@ def decode_signed(data: bytes, job: JobId, round_: int) -> Signed:
 def _evidence_to(evidence: Evidence) -> pb.Evidence:
     if isinstance(evidence, ForkEvidence):
         return pb.Evidence(job=evidence.one.header.job, fork=fork_to(evidence))
+    if isinstance(evidence, Judgement):
+        on = evidence.commitment
+        found = [_signed_to(finding) for finding in evidence.findings]
+        return pb.Evidence(job=on.job, round=on.round, first=_signed_to(on), findings=found)
     first, second = evidence.first, evidence.second
     pair = _signed_to(first), _signed_to(second)
     return pb.Evidence(job=first.job, round=first.round, first=pair[0], second=pair[1])
@@ -152,9 +162,10 @@ def _evidence_from(m: pb.Evidence) -> Evidence:
         value = fork_from(m.fork)
     else:
         round_ = check_round(m.round)
-        value = Contradiction(
-            _signed_from(m.first, job, round_), _signed_from(m.second, job, round_)
-        )
+        _count(m.findings, ELECTORS_MAX, "findings")
+        first = _signed_from(m.first, job, round_, EVIDENCE_KINDS)
+        others = [_signed_from(s, job, round_, EVIDENCE_KINDS) for s in (m.findings or (m.second,))]
+        value = Judgement(first, tuple(others)) if m.findings else Contradiction(first, others[0])
     if _bytes_of(_evidence_to(value)) != _bytes_of(m):
         raise Malformed("evidence with fields that say nothing, or of another job")
     return value
@@ -272,6 +283,7 @@ def encode_list(value: ListMessage) -> bytes:
         haves=[_signed_to(h) for h in value.haves],
         commitments=_held_to(value.commitments),
         evidence=[_evidence_to(e) for e in value.evidence],
+        applications=[_signed_to(a) for a in value.applications],
     ).SerializeToString()
 
 
@@ -285,7 +297,16 @@ def decode_list(body: bytes, job: JobId, round_: int) -> ListMessage:
         haves=_all_signed(m.haves, job, round_, "haves"),
         commitments=_held_from(m.commitments),
         evidence=_all_evidence(m.evidence),
+        applications=_applications(m.applications, job),
     )
+
+
+def _applications(messages: Sequence[pb.Signed], job: JobId) -> tuple[Signed, ...]:
+    _count(messages, ELECTORS_MAX, "applications")
+    found = tuple(_signed_from(m, job, 0, APPLY) for m in messages)
+    if any(a.signer >= b.signer for a, b in pairwise(found)):
+        raise Malformed("applications must rise strictly by signer")
+    return found
 
 
 def encode_screens(value: Screens) -> bytes:
@@ -495,7 +516,7 @@ def encode_round(message: RoundMessage) -> bytes:
         return _with_body(m, m.SPREAD_FIELD_NUMBER, _spread_pieces(body))
     elif isinstance(body, PrepareCertificate):
         m.prepared.CopyFrom(prepared_to(body))
-    elif isinstance(body, Contradiction | ForkEvidence):
+    elif isinstance(body, Contradiction | ForkEvidence | Judgement):
         m.evidence.CopyFrom(_evidence_to(body))
     else:
         m.certificate.CopyFrom(certificate_to(body))

@@ -73,32 +73,36 @@ class Have(_message.Message):
     def __init__(self, view: _Optional[int] = ..., held: _Optional[_Iterable[_Union[HeldCommitment, _Mapping]]] = ..., prepared: _Optional[_Union[_ledger_pb2.PrepareCertificate, _Mapping]] = ..., nonce_hash: _Optional[bytes] = ...) -> None: ...
 
 class Evidence(_message.Message):
-    __slots__ = ("job", "round", "first", "second", "fork")
+    __slots__ = ("job", "round", "first", "second", "fork", "findings")
     JOB_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     FIRST_FIELD_NUMBER: _ClassVar[int]
     SECOND_FIELD_NUMBER: _ClassVar[int]
     FORK_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
     job: bytes
     round: int
     first: Signed
     second: Signed
     fork: _memory_pb2.ForkEvidence
-    def __init__(self, job: _Optional[bytes] = ..., round: _Optional[int] = ..., first: _Optional[_Union[Signed, _Mapping]] = ..., second: _Optional[_Union[Signed, _Mapping]] = ..., fork: _Optional[_Union[_memory_pb2.ForkEvidence, _Mapping]] = ...) -> None: ...
+    findings: _containers.RepeatedCompositeFieldContainer[Signed]
+    def __init__(self, job: _Optional[bytes] = ..., round: _Optional[int] = ..., first: _Optional[_Union[Signed, _Mapping]] = ..., second: _Optional[_Union[Signed, _Mapping]] = ..., fork: _Optional[_Union[_memory_pb2.ForkEvidence, _Mapping]] = ..., findings: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ...) -> None: ...
 
 class List(_message.Message):
-    __slots__ = ("view", "wide", "haves", "commitments", "evidence")
+    __slots__ = ("view", "wide", "haves", "commitments", "evidence", "applications")
     VIEW_FIELD_NUMBER: _ClassVar[int]
     WIDE_FIELD_NUMBER: _ClassVar[int]
     HAVES_FIELD_NUMBER: _ClassVar[int]
     COMMITMENTS_FIELD_NUMBER: _ClassVar[int]
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    APPLICATIONS_FIELD_NUMBER: _ClassVar[int]
     view: int
     wide: bool
     haves: _containers.RepeatedCompositeFieldContainer[Signed]
     commitments: _containers.RepeatedCompositeFieldContainer[HeldCommitment]
     evidence: _containers.RepeatedCompositeFieldContainer[Evidence]
-    def __init__(self, view: _Optional[int] = ..., wide: _Optional[bool] = ..., haves: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ..., commitments: _Optional[_Iterable[_Union[HeldCommitment, _Mapping]]] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ...) -> None: ...
+    applications: _containers.RepeatedCompositeFieldContainer[Signed]
+    def __init__(self, view: _Optional[int] = ..., wide: _Optional[bool] = ..., haves: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ..., commitments: _Optional[_Iterable[_Union[HeldCommitment, _Mapping]]] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., applications: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ...) -> None: ...
 
 class Complaint(_message.Message):
     __slots__ = ("elector", "reason")

@@ -41,7 +41,15 @@ class Contradiction:
     second: Signed
 
 
-Evidence = Contradiction | ForkEvidence
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A commitment, and findings of auditors that it is false, by rising signer."""
+
+    commitment: Signed
+    findings: tuple[Signed, ...]
+
+
+Evidence = Contradiction | ForkEvidence | Judgement
 """What proves a key to have lied, once ``ledger.evidence.offender`` has checked it."""
 
 
@@ -151,6 +159,8 @@ class ListMessage:
     commitments: tuple[tuple[int, Digest], ...]
     evidence: tuple[Evidence, ...] = ()
     """Against electors, by rising index: they are out of the list, and banned by its decision."""
+    applications: tuple[Signed, ...] = ()
+    """Of those who are to enter the electorate, by rising key."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -261,7 +261,7 @@ async def test_evidence_outlives_a_restart_and_a_faulty_disk_convicts_nobody() -
     assert told == [LIAR.peer_id] * 2
     electorate = Electorate.of([VICTIM.public_key, LIAR.public_key])
     index = electorate.index(LIAR.public_key)
-    assert again.against(electorate) == {index: pair("vote")}
+    assert again.against(electorate, JOB) == {index: pair("vote")}
 
 
 class Line:
@@ -307,11 +307,11 @@ def test_a_third_party_verifies_a_file_alone(
     good, bad = tmp_path / "good", tmp_path / "bad"
     good.write_bytes(encode_evidence(pair("prepare")))
     bad.write_bytes(encode_evidence(pair("prepare"))[:-1])
-    assert verify_evidence(good, as_json=True) == 0
+    assert verify_evidence(good, None, as_json=True) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["valid"], found["peer"], found["round"]) == (True, LIAR.peer_id, 3)
     assert (found["kind"], found["slot"]) == ("prepare", ["prepare", 1])
-    assert verify_evidence(bad, as_json=True) == 1
+    assert verify_evidence(bad, None, as_json=True) == 1
     assert json.loads(capsys.readouterr().out)["valid"] is False
-    assert verify_evidence(good, as_json=False) == 0
+    assert verify_evidence(good, None, as_json=False) == 0
     assert capsys.readouterr().out.startswith(f"VALID: {LIAR.peer_id} signed two messages")
