@@ -173,7 +173,9 @@ class RoundWork:
         plan = beacon.seal.plan
         ids = dict(plan.listed)
         contributors = plan.resolution.contributors
-        commitments = {e: core.opened[ids[e]] for e in contributors}
+        commitments = {e: core.opened[ids[e]] for e in contributors if ids[e] in core.opened}
+        if len(commitments) < len(contributors):
+            return "a commitment is not here"
         results = [core.results[root][1] for root in beacon.seal.roots]
         rules = self._context.rules
         name = rules.rule if len(contributors) >= rules.rule_min else rules.rule_small
