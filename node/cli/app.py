@@ -271,3 +271,18 @@ def up(
     from node.cli.swarm.up import run_swarm
 
     raise typer.Exit(run_swarm(plan, timeout_s=timeout, keep=keep, as_json=json))
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="Data folder of a stopped node.")],
+    job: Annotated[str | None, typer.Option(metavar="ID", help="Job id [the only one].")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Check what a stopped node keeps: certificates, state and shared memory; exit code 0 if whole.
+
+    Example: artel verify out/inr-astronaut/node-00
+    """
+    from node.cli.folder import verify_folder
+
+    raise typer.Exit(verify_folder(folder, job, json))

@@ -1,14 +1,10 @@
-"""What the data folder of a stopped node proves by itself: its chain, and the state on its disk.
+"""What the data folder of a stopped node proves by itself: chain, state and memory on its disk.
 
-Reads the files directly, since a stopped node has no ports; docs/runbook.md, "Data folder", tells
-their layout. Trusts nothing but the job id, and changes nothing.
+Trusts nothing but the job id, and changes nothing.
 """
 
-import fcntl
-import os
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +12,8 @@ from node.errors import ConfigError, PeerError
 from node.identity import peer_id_of, public_key_of, verify
 from node.jobs.manifest import SignedManifest, decode_signed_manifest
 from node.jobs.records import MANIFEST_PREFIX
+from node.jobs.stopped_folder import StoppedFolder, open_stopped
+from node.jobs.verify_memory import verify_memory
 from node.ledger.chain import Head, genesis, verify_next
 from node.ledger.electorate import Electorate
 from node.state.snapshot import from_safetensors, state_root
@@ -41,10 +39,14 @@ class FolderReport:
     """Verified rounds that were skipped."""
     credits: Mapping[PeerId, int] = field(default_factory=dict)
     """Micro-credits that the verified rounds minted."""
+    entries: int = 0
+    """Entries of shared memory on the disk, signed by their authors."""
+    entries_behind: int = 0
+    """Certified entries that had not come here yet."""
 
 
 def verify_node_folder(path: Path, job: str | None = None) -> FolderReport:
-    """Verify the manifest, every certificate and the newest state of one job.
+    """Verify the manifest, every certificate, the newest state and the shared memory of one job.
 
     Args:
         path: Data folder of a node that does not run.
@@ -53,17 +55,18 @@ def verify_node_folder(path: Path, job: str | None = None) -> FolderReport:
     Raises:
         ConfigError: not the folder of a stopped node, no such job, or several to choose from.
     """
-    with _stopped(path), closing(_open(path)) as database:
+    with open_stopped(path) as folder:
         try:
-            chosen, encoded = _choose(database, path, job)
+            chosen, encoded = _choose(folder, job)
             signed, fault = _manifest(chosen, encoded)
             if signed is None:
                 return FolderReport(reason=fault)
-            head, fault = _chain(database, signed)
+            head, fault = _chain(folder, signed)
+            memory = verify_memory(folder, signed.job_id, head.memory, verify)
         except sqlite3.Error as error:
             return FolderReport(reason=f"The slot log cannot be read: {error}.")
-    round_, root, state_fault = _state(path / "blobs", chosen)
-    fault = fault or state_fault or _compare(head, round_, root)
+        round_, root, state_fault = _state(folder, chosen)
+    fault = fault or state_fault or _compare(head, round_, root) or memory.reason
     return FolderReport(
         round=head.round,
         state_root=root,
@@ -72,55 +75,20 @@ def verify_node_folder(path: Path, job: str | None = None) -> FolderReport:
         refusals=dict(head.refusals),
         skips=head.skips,
         credits={peer_id_of(key): micro for key, micro in head.credits.items()},
+        entries=memory.entries,
+        entries_behind=memory.entries_behind,
     )
 
 
-@contextmanager
-def _stopped(path: Path) -> Iterator[None]:
-    """Keep nodes from starting on the folder; one that runs may write while we read."""
-    try:
-        descriptor = os.open(path / "lock", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise ConfigError(f"{path} is not the data folder of a node: {error}") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(f"a node runs on {path}: stop it first") from error
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    """The slot log, for reading alone."""
-    file = path.absolute() / "store.sqlite"
-    # A node that was killed leaves a log beside the database, and reading that needs its locks.
-    # Without one, SQLite would make empty files in a folder that may not be ours to write.
-    log = file.with_name(file.name + "-wal")
-    mode = "mode=ro" if log.exists() else "mode=ro&immutable=1"
-    try:
-        return sqlite3.connect(f"{file.as_uri()}?{mode}", uri=True)
-    except sqlite3.Error as error:
-        raise ConfigError(f"{file} cannot be opened: {error}") from error
-
-
-def _scan(database: sqlite3.Connection, prefix: str) -> Iterator[tuple[str, bytes]]:
-    """Rest of the key and value of all slots under ``prefix``, in order."""
-    query = "SELECT key, CAST(value AS BLOB) FROM slots WHERE key >= ? AND key < ? ORDER BY key"
-    for key, value in database.execute(query, (prefix, prefix + "\x7f")):
-        yield key.removeprefix(prefix), value
-
-
-def _choose(database: sqlite3.Connection, path: Path, job: str | None) -> tuple[str, bytes]:
+def _choose(folder: StoppedFolder, job: str | None) -> tuple[str, bytes]:
     """Id and signed manifest of the job to verify."""
-    manifests = dict(_scan(database, MANIFEST_PREFIX))
+    manifests = dict(folder.scan(MANIFEST_PREFIX))
     listed = ", ".join(manifests) or "none"
     if job is None and len(manifests) != 1:
-        raise ConfigError(f"{path} holds {len(manifests)} jobs ({listed}): say which one")
+        raise ConfigError(f"{folder.path} holds {len(manifests)} jobs ({listed}): say which one")
     chosen = next(iter(manifests)) if job is None else job
     if chosen not in manifests:
-        raise ConfigError(f"{path} does not hold the job {chosen} (jobs: {listed})")
+        raise ConfigError(f"{folder.path} does not hold the job {chosen} (jobs: {listed})")
     return chosen, manifests[chosen]
 
 
@@ -134,11 +102,11 @@ def _manifest(job: str, encoded: bytes) -> tuple[SignedManifest | None, str]:
     return signed, ""
 
 
-def _chain(database: sqlite3.Connection, signed: SignedManifest) -> tuple[Head, str]:
+def _chain(folder: StoppedFolder, signed: SignedManifest) -> tuple[Head, str]:
     """The head of what verifies, and what is wrong after it."""
     founders = Electorate.of(public_key_of(peer) for peer in signed.founders)
     head = genesis(signed.job_id, founders, signed.manifest.job.rounds)
-    for key, data in _scan(database, f"cert/{signed.job_id.hex()}/"):
+    for key, data in folder.scan(f"cert/{signed.job_id.hex()}/"):
         due = head.round + 1
         if key != f"{due:012d}":
             return head, f"The certificate of round {due} is missing: the next one is {key[:12]}."
@@ -149,16 +117,16 @@ def _chain(database: sqlite3.Connection, signed: SignedManifest) -> tuple[Head, 
     return head, "" if head.round else "No round is certified."
 
 
-def _state(blobs: Path, job: str) -> tuple[int, str, str]:
+def _state(folder: StoppedFolder, job: str) -> tuple[int, str, str]:
     """Round and root of the newest state, and what is wrong with it."""
-    prefix = f"{job}~state-"
+    prefix = f"{job}/state-"
     # Rounds are padded with zeros, so that names sort as they do.
-    names = sorted(p.name for p in blobs.glob(prefix + "[0-9]" * 12))
+    names = [n for n in folder.blobs(prefix) if n.removeprefix(prefix).isdecimal()]
     if not names:
         return 0, "", "No state is stored."
     round_ = int(names[-1].removeprefix(prefix))
     try:
-        state, shapes, _ = from_safetensors((blobs / names[-1]).read_bytes())
+        state, shapes, _ = from_safetensors(folder.blob(names[-1]))
         return round_, state_root(state, shapes).hex(), ""
     except (PeerError, ValueError, OSError) as error:
         return round_, "", f"The state of round {round_} cannot be read: {error}."

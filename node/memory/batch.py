@@ -133,14 +133,23 @@ def check_content(batch: Batch, spec: MemorySpec) -> None:
     Raises:
         Malformed, ContentError: as there.
     """
-    if digest(BODY_DOMAIN, batch.body) != batch.header.body_hash:
-        raise Malformed("a body that is not that of its header")
+    check_body(batch)
     check_form(batch.header, spec)
     entries = entries_of(batch)
     if not np.isfinite(entries.values).all():
         raise ContentError("values that are not finite")
     if batch.header.key_type is KeyType.FP16 and not np.isfinite(entries.keys).all():
         raise ContentError("keys that are not finite")
+
+
+def check_body(batch: Batch) -> None:
+    """Whether the body is the one that was signed.
+
+    Raises:
+        Malformed: it is not.
+    """
+    if digest(BODY_DOMAIN, batch.body) != batch.header.body_hash:
+        raise Malformed("a body that is not that of its header")
 
 
 def check_form(h: BatchHeader, spec: MemorySpec) -> None:

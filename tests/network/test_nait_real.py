@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from node.jobs.verify_folder import verify_node_folder
+
 pytest.importorskip("faiss", reason="the extra artel-node[nait] is not installed")
 pytest.importorskip("gymnasium", reason="the extra artel-node[nait] is not installed")
 
@@ -44,5 +46,9 @@ def test_four_players_remember_together_and_are_credited(tmp_path: Path) -> None
     # many of them the last round still catches depends on the machine: only the sum has a floor.
     assert all(value % 1 > 0 for value in credits.values())
     assert sum(credits.values()) > 4 * ROUNDS + ROUNDS * STEPS / 2 / 1000
+    # What the stopped nodes keep of the memory is whole: every batch its author's, in one chain.
+    folders = sorted((tmp_path / "run").glob("node-*"))
+    kept = [verify_node_folder(folder).entries for folder in folders]
+    assert min(kept) > 3 * ROUNDS * STEPS / 2
     pictures = {path.name for path in (tmp_path / "run" / "pictures").iterdir()}
     assert {"curve.png", "memory.png"} <= pictures

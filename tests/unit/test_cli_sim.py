@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -271,45 +272,53 @@ def test_a_failure_is_shrunk_to_a_file_that_still_fails(
     assert result["invariant"] in {v["invariant"] for v in again["violations"]}
 
 
-@pytest.mark.parametrize("import_s", [0.0, 0.3, 2.0])
-def test_ctrl_c_ends_a_swarm_and_all_its_processes(import_s: float, tmp_path: Path) -> None:
+@contextmanager
+def started(*words: str, cwd: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A command in a process group of its own; a test that fails leaves none of it behind."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "node", "sim", "swarm", "--seeds", "0..999999999", "--jobs", "2"],
+        [sys.executable, "-m", "node", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=tmp_path,
+        cwd=cwd,
         start_new_session=True,
     )
-    assert process.stdout is not None
-    assert process.stdout.readline().startswith("run")
-    workers: list[psutil.Process] = []
-    while len(workers) < 3:  # two, and what Python starts to look after them
-        time.sleep(0.05)
-        workers = psutil.Process(process.pid).children(recursive=True)
-    time.sleep(import_s)
-    os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=30)
-    assert (process.returncode, err) == (130, "")
-    assert "were not run" in out
-    assert psutil.wait_procs(workers, timeout=10)[1] == []
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+@pytest.mark.parametrize("import_s", [0.0, 0.3, 2.0])
+def test_ctrl_c_ends_a_swarm_and_all_its_processes(import_s: float, tmp_path: Path) -> None:
+    words = ["sim", "swarm", "--seeds", "0..999999999", "--jobs", "2"]
+    with started(*words, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("run")
+        workers: list[psutil.Process] = []
+        while len(workers) < 3:  # two, and what Python starts to look after them
+            time.sleep(0.05)
+            workers = psutil.Process(process.pid).children(recursive=True)
+        time.sleep(import_s)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+        assert (process.returncode, err) == (130, "")
+        assert "were not run" in out
+        assert psutil.wait_procs(workers, timeout=10)[1] == []
 
 
 def test_ctrl_c_ends_a_run_with_130_and_keeps_what_was_seen(tmp_path: Path) -> None:
     trace = tmp_path / "trace.txt"
-    words = ["sim", "run", "calm", "--rounds", "100000", "--out", tmp_path, "--trace", trace]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "node", *map(str, words), "--no-plots"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline_s = time.monotonic() + 60
-    while not (trace.exists() and "round_certified" in trace.read_text()):
-        assert time.monotonic() < deadline_s, "it never began"
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    words = ["sim", "run", "calm", "--rounds", "100000", "--out", ".", "--trace", str(trace)]
+    with started(*words, "--no-plots", cwd=tmp_path) as process:
+        deadline_s = time.monotonic() + 60
+        while not (trace.exists() and "round_certified" in trace.read_text()):
+            assert time.monotonic() < deadline_s, "it never began"
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
     assert "interrupted" in out
     report = json.loads((tmp_path / "report.json").read_text())
