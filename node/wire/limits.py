@@ -20,6 +20,8 @@ CHUNKS_ASKED_MAX = 4096
 SQUARE_NORM_MAX = 2**63
 EXPONENT_MIN, EXPONENT_MAX = -162, 114
 """Exponents that a float32 row can have: its largest magnitude is in [2^-149, 2^128)."""
+SKETCHES_BYTES_MAX = 40 * 1024
+"""Sketches of all parts of one contributor: 32 KiB, and their places."""
 EVIDENCE_BYTES_MAX = 256 * 1024
 EVIDENCE_LIST_BYTES_MAX = 6 * 1024 * 1024
 """All evidence of one list: more than the f = 21 liars whom 64 electors bear can need."""

@@ -42,7 +42,7 @@ BASE = parse_manifest(TEXT, {})
 def test_defaults_are_those_of_the_documentation() -> None:
     assert (BASE.round.steps, BASE.round.group_min, BASE.round.evaluate_every) == (20, 1, 1)
     assert (BASE.exchange.codec, BASE.exchange.result_codec) == ("int8", "")
-    assert (BASE.exchange.rule, BASE.exchange.rule_small) == ("centered_clip", "trimmed_mean")
+    assert (BASE.exchange.rule, BASE.exchange.rule_small) == ("caf", "trimmed_mean")
     assert (BASE.outer.lr, BASE.outer.nesterov) == (1.0, True)
     assert BASE.electorate.founders == ()
 
@@ -80,7 +80,7 @@ def test_canonical_bytes_are_sorted_compact_ascii_and_say_every_default() -> Non
 
 def test_the_job_id_is_frozen() -> None:
     # It may change only with the manifest's fields or defaults; then every job gets a new id.
-    expected = "69adf1a2cec9a61647520a41a01af5836ebfd61819f412143d498b15569e141a"
+    expected = "a9ef7fbcbeba9446b0fc297bdebdf955d4ed7471b3c78d196e68c678e5f84cc2"
     assert job_id(canonical_bytes(BASE)).hex() == expected
 
 
@@ -124,7 +124,7 @@ def test_canonical_bytes_round_trip_whatever_the_workload_says(workload: dict[st
         ("exchange.replicas", "65"),
         ("outer.lr", "0.0"),
         ("outer.momentum", "1.0"),
-        ("electorate.admission", "open"),
+        ("admission.mode", "open"),
         ("electorate.founders", '["me"]'),
         ("electorate.founders", f'["{US.peer_id}", "{US.peer_id}"]'),
         ("workload.x", "nan"),
