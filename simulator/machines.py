@@ -280,8 +280,6 @@ class MachineWorld:
                     self.convicted.setdefault(host.elector, set()).add(effect.elector)
             elif isinstance(effect, Blame):
                 self.blamed.add(effect.elector)
-                if effect.elector not in self.liars:
-                    print("BLAME", host.elector, effect.elector, effect.error)
             elif isinstance(effect, Certified):
                 self.certificate = effect.certificate
                 if host.elector not in self.liars:

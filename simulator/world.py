@@ -13,6 +13,7 @@ from node.daemon import Daemon
 from node.identity import Identity, Signer, Verifier
 from node.identity import verify as verify_ed25519
 from node.jobs.honest import HONEST
+from node.jobs.manifest import ExchangeSection
 from node.jobs.scope import Scope, first_of
 from node.merkle import digest
 from node.ports import Behaviour, Ports
@@ -172,7 +173,7 @@ class World:
         electors = self.nodes[: self.scenario.nodes]
         others = [n for n in electors if n.index not in liars]
         board = Board(
-            self.scenario.job.get("exchange", {}).get("rule", "centered_clip"),
+            self.scenario.job.get("exchange", {}).get("rule", ExchangeSection().rule),
             KeyedSigner if self.scenario.signer == "keyed" else Identity,
             sorted(n.peer for n in others),
             frozenset(n.peer for n in electors if n.index in liars),

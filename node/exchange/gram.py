@@ -129,8 +129,8 @@ def integer_gram(rows: Sequence[IntegerRow]) -> IntegerGram:
         chunk = sums.chunk(min(sums.columns, d - start))
         for wide, row in zip(chunk, rows, strict=True):
             np.copyto(wide, row.values[start : start + sums.columns])
-        sums.add(chunk)
-    return sums.total
+        sums.add(chunk.shape[1])
+    return sums.take()
 
 
 def gram_of(rows: Sequence[FloatVector]) -> Gram:
@@ -149,11 +149,11 @@ def gram_of(rows: Sequence[FloatVector]) -> Gram:
     if not rows or any(len(row) != d for row in rows) or d > COORDINATES_MAX:
         raise ValueError("rows of a Gram matrix must have one length within the limit")
     line = scratch((min(CHUNK, d),), np.float32)
+    sums = _Sums(len(rows), min(PART, d))
     parts = []
     for first in range(0, d, PART):
         after = min(first + PART, d)
         scales = [_scale_of(row[first:after]) for row in rows]
-        sums = _Sums(len(rows), after - first)
         for start in range(first, after, sums.columns):
             stop = min(start + sums.columns, after)
             chunk = sums.chunk(stop - start)
@@ -164,8 +164,8 @@ def gram_of(rows: Sequence[FloatVector]) -> Gram:
                 else:
                     scale.round_into(row[start:stop], y)
                     np.copyto(wide, y)
-            sums.add(chunk)
-        parts.append((sums.total, [0 if s is None else s.exponent for s in scales]))
+            sums.add(stop - start)
+        parts.append((sums.take(), [0 if s is None else s.exponent for s in scales]))
     return assemble_gram(parts)
 
 
@@ -174,27 +174,33 @@ class _Sums:
 
     def __init__(self, n: int, d: int) -> None:
         self.columns = max(8, min(CHUNK, CHUNK_BYTES // 8 // n // 8 * 8, lines_up(d, np.float64)))
+        self._n = n
         self._upper = np.zeros((n, n), np.int64)
-        self._buffer: Gram = scratch((n, self.columns), np.float64)
-        self._product = np.zeros((n, n))
+        self._buffer: Gram = scratch((n + 1, self.columns), np.float64)
+        self._buffer[n].fill(0)
+        self._product = np.zeros((n, n + 1))
 
     def chunk(self, columns: int) -> Gram:
-        """A buffer for so many columns. Shape [N, columns]."""
-        return self._buffer[:, :columns]
+        """A buffer for so many columns, to be filled before ``add``. Shape [N, columns]."""
+        return self._buffer[: self._n, :columns]
 
-    def add(self, chunk: Gram) -> None:
-        """Add the products of a chunk, BLOCK rows with all that follow at a time.
+    def add(self, columns: int) -> None:
+        """Add the products of the chunk, BLOCK rows with all that follow at a time.
 
-        So much faster than one product with itself, for which BLAS has no kernel for few rows.
+        A row of zeros follows the last one: numpy hands the product of rows with just themselves to
+        another routine of BLAS, which for few rows takes several times as long (measured).
         """
-        for k in range(0, len(chunk), BLOCK):
-            np.matmul(chunk[k : k + BLOCK], chunk[k:].T, out=self._product[k : k + BLOCK, k:])
-        np.add(self._upper, self._product.astype(np.int64), out=self._upper)
+        n, chunk = self._n, self._buffer[:, :columns]
+        for k in range(0, n, BLOCK):
+            at = slice(k, min(k + BLOCK, n))
+            np.matmul(chunk[at], chunk[k:].T, out=self._product[at, k:])
+        np.add(self._upper, self._product[:, :n].astype(np.int64), out=self._upper)
 
-    @property
-    def total(self) -> IntegerGram:
-        """The sums so far, symmetric."""
-        return np.triu(self._upper) + np.triu(self._upper, 1).T
+    def take(self) -> IntegerGram:
+        """The sums since the last call, symmetric."""
+        total = np.triu(self._upper) + np.triu(self._upper, 1).T
+        self._upper.fill(0)
+        return total
 
 
 def gram_fault(gram: IntegerGram, sq_norms: Sequence[int]) -> str | None:

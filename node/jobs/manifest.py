@@ -82,7 +82,7 @@ class ExchangeSection(Settings):
     codec: str = Field(default="int8", pattern=_NAME)
     result_codec: str = Field(default="", pattern=_OPTIONAL_NAME)
     """Codec of the results; empty: as ``codec``."""
-    rule: RuleText = "centered_clip"
+    rule: RuleText = "caf"
     """A rule, or steps before it and a rule with ``|`` between them: ``nnm | caf``."""
     rule_small: RuleText = "trimmed_mean"
     """Rule where there are fewer contributions than ``rule`` is defined for."""

@@ -173,7 +173,9 @@ class RoundWork:
         plan = beacon.seal.plan
         ids = dict(plan.listed)
         contributors = plan.resolution.contributors
-        commitments = {e: core.opened[ids[e]] for e in contributors}
+        commitments = {e: core.opened[ids[e]] for e in contributors if ids[e] in core.opened}
+        if len(commitments) < len(contributors):
+            return "a commitment is not here"
         results = [core.results[root][1] for root in beacon.seal.roots]
         rules = self._context.rules
         name = rules.rule if len(contributors) >= rules.rule_min else rules.rule_small
@@ -185,9 +187,12 @@ class RoundWork:
             cost_s=self.g.d * S_PER_SKETCHED,
         )  # fmt: skip
 
-    def checked(self, beacon: BeaconState, decision: Decision) -> CheckedRound:
-        """What openings of this round's parts need, once it is certified."""
-        commitments = {e: self.core.opened[id_] for e, id_ in decision.plan}
+    def checked(self, beacon: BeaconState, decision: Decision) -> CheckedRound | None:
+        """What openings of a certified round's parts need; None if a commitment never came."""
+        opened = self.core.opened
+        if any(id_ not in opened for _, id_ in decision.plan):
+            return None
+        commitments = {e: opened[id_] for e, id_ in decision.plan}
         return CheckedRound(
             self._context, self.g, beacon.value, beacon.seal.plan, decision.rule,
             decision.result_roots, commitments, self.own_parts,

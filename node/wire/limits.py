@@ -42,5 +42,10 @@ AUTHORS_MAX = 64
 MEMORY_LINES_BYTES_MAX = 16 * 1024
 MEMORY_REPLY_BYTES_MAX = 80 * 1024
 BATCHES_REQUEST_BYTES_MAX = 8 * 1024
+QUESTION_BYTES_MAX = 1024 * 1024
+"""What one workload asks another ..."""
+QUESTION_REQUEST_BYTES_MAX = QUESTION_BYTES_MAX + 64
+ANSWER_BYTES_MAX = 2 * 1024 * 1024
+"""... and what it is answered."""
 PULL_BYTES_MAX = 4 * 1024 * 1024
 """Bytes of one author that one request may ask for."""

@@ -57,7 +57,7 @@ class Board:
         make_signer: 32 secret bytes -> a fresh identity whose signatures the world accepts.
     """
 
-    rule: str = "centered_clip"
+    rule: str = "caf"
     make_signer: Callable[[bytes], Signer] = Identity
     honest: Sequence[PeerId] = ()
     """Electors that do not lie, sorted."""

@@ -59,7 +59,7 @@ class alie_opt(_Colluder):
 
     def choose(self, crowd: Crowd) -> Vector:
         """``m - scale * z s`` with the worst z."""
-        rule = self.board.rule if self.board else "centered_clip"
+        rule = self.board.rule if self.board else "caf"
         mean, std = crowd.mean, crowd.std
         z = line_search(lambda z: damage(crowd, rule, mean - z * std))
         return mean - self.scale * z * std

@@ -84,9 +84,12 @@ def aggregate(
 
 @app.command()
 def robustness(
-    task: Annotated[Literal["quadratic", "fashion"], typer.Option(help="What is trained.")] = (
-        "quadratic"
-    ),
+    task: Annotated[
+        Literal["quadratic", "fashion", "cnn", "cnn-small"],
+        typer.Option(
+            help="A quadratic, softmax regression or a convolutional network on pictures."
+        ),
+    ] = "quadratic",
     honest: Annotated[int, typer.Option(min=1, max=64, help="Honest workers.")] = 10,
     f: Annotated[int, typer.Option(min=0, max=31, help="Liars beside them.")] = 3,
     gamma: Annotated[
@@ -95,19 +98,35 @@ def robustness(
     steps: Annotated[int, typer.Option(min=10, max=10**6, help="Steps.")] = 400,
     lr: Annotated[float, typer.Option(min=1e-6, max=10.0, help="Step size.")] = 0.1,
     codec: Annotated[str, typer.Option(metavar="none|int8|...", help="Of updates.")] = "none",
+    momentum: Annotated[
+        float, typer.Option(min=0.0, max=0.999, help="Of each worker, before it sends.")
+    ] = 0.9,
+    local_steps: Annotated[int, typer.Option(min=1, max=1000, help="Of a worker in a step.")] = 1,
+    outer_lr: Annotated[float, typer.Option(min=1e-6, max=10.0, help="Of the aggregate.")] = 1.0,
+    outer_momentum: Annotated[
+        float, typer.Option(min=0.0, max=0.999, help="Nesterov's, of the aggregate.")
+    ] = 0.0,
     rules: Annotated[str, typer.Option(metavar="RULE,...", help="Some rules or chains.")] = "",
     attacks: Annotated[str, typer.Option(metavar="NAME,...", help="Some attacks [all].")] = "",
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Runs of each cell.")] = 1,
     data: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where Fashion-MNIST's *-ubyte.gz files are.")
+        Path, typer.Option(metavar="DIR", help="Where the *-ubyte.gz files of (Fashion-)MNIST are.")
     ] = Path("/usr/share/datasets/fashion-mnist"),
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep each run here; again: resume.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Train under every attack with every rule: what is left, and how far liars moved each step.
+
+    "byzfl trimmed_mean" and "byzfl geometric_median" are the chains of ByzFL's heat maps.
 
     Example: artel bench robustness --task fashion --f 3 --gamma 0.33 --rules "caf,nnm | caf"
     """
     from simulator.bench.robustness import Setting, bench_robustness
 
-    setting = Setting(task, honest, f, gamma, steps, lr, codec, seeds, str(data))
-    raise typer.Exit(bench_robustness(setting, rules, attacks, json))
+    setting = Setting(
+        task, honest, f, gamma, steps, lr, codec, seeds, str(data),
+        momentum, local_steps, outer_lr, outer_momentum,
+    )  # fmt: skip
+    raise typer.Exit(bench_robustness(setting, rules, attacks, out, json))

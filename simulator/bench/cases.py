@@ -70,7 +70,8 @@ def _multi_krum(gram: Gram, f: int, radius: float) -> Weights:
     return equal(order[: len(gram) - f], len(gram))
 
 
-def _geometric_median(gram: Gram, f: int, radius: float) -> Weights:
+def geometric_median(gram: Gram, f: int, radius: float) -> Weights:
+    """ByzFL's: three Weiszfeld steps from the origin, distances at least 0.1."""
     del f, radius
     a = np.zeros(len(gram))
     for _ in range(3):
@@ -92,7 +93,7 @@ def _clip(steps: int) -> Callable[[Gram, int, float], Weights]:
 _TWINS: dict[str, Callable[[Gram, int, float], Weights]] = {
     "krum": _krum,
     "multi_krum": _multi_krum,
-    "geometric_median": _geometric_median,
+    "geometric_median": geometric_median,
     "centered_clip L=1": _clip(1),
     "centered_clip L=5": _clip(5),
 }

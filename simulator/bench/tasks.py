@@ -4,7 +4,7 @@ Shapes: H honest workers, D parameters.
 """
 
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from node.errors import ConfigError
+from simulator.bench.convnet import Convnet
 
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
@@ -20,6 +21,9 @@ Labels = npt.NDArray[np.int64]
 Draws = np.random.Generator
 CLASSES = 10
 PIXELS = 784
+BATCH = 25
+TESTED = 500
+"""Test pictures looked at together."""
 
 
 class Task(Protocol):
@@ -31,8 +35,11 @@ class Task(Protocol):
     def start(self) -> Vector:
         """First parameters, [D]."""
 
-    def gradients(self, at: Vector, flipped: bool) -> Matrix:
-        """A stochastic gradient of each honest worker, [H, D]; ``flipped``: of false labels."""
+    def gradients(self, at: Vector | Matrix, flipped: bool) -> Matrix:
+        """A stochastic gradient of each honest worker, [H, D]; ``flipped``: of false labels.
+
+        ``at`` is one vector for all, [D], or one each, [H, D].
+        """
 
     def score(self, at: Vector) -> float:
         """How good parameters are."""
@@ -60,7 +67,7 @@ class Quadratic:
         """Zeros."""
         return np.zeros(len(self._optimum))
 
-    def gradients(self, at: Vector, flipped: bool) -> Matrix:
+    def gradients(self, at: Vector | Matrix, flipped: bool) -> Matrix:
         """Exact gradients with noise; of a false label: towards the mirrored optimum."""
         noise = self._draws.standard_normal(self._own.shape)
         own = -self._own if flipped else self._own
@@ -72,18 +79,16 @@ class Quadratic:
         return float(np.log10(max(float(near), 1e-9)))
 
 
-class Fashion:
-    """Fashion-MNIST by softmax regression, each worker with its own part of the training set.
+class Pictures:
+    """Pictures in ten classes, each worker with its own part of the training set.
 
-    A share gamma of the data is dealt evenly, the rest sorted by label. The score is the accuracy
-    on the test set, in percent.
+    A share gamma of the data is dealt evenly, the rest sorted by label: gamma-similarity. The score
+    is the accuracy on the test set, in percent.
     """
 
     unit = "% accuracy"
 
-    def __init__(
-        self, workers: int, gamma: float, draws: np.random.Generator, folder: Path
-    ) -> None:
+    def __init__(self, workers: int, gamma: float, draws: Draws, folder: Path) -> None:
         self._draws = draws
         pictures, labels = _read(folder, "train")
         self._test = _read(folder, "t10k")
@@ -94,23 +99,68 @@ class Fashion:
         dealt = zip(np.array_split(even, workers), np.array_split(rest, workers), strict=True)
         self._parts = [(pictures[at], labels[at]) for at in map(np.concatenate, dealt)]
 
+    def batches(self, flipped: bool) -> Iterator[tuple[Matrix, Labels]]:
+        """BATCH drawn pictures of each worker; a false label is 9 minus the true one."""
+        for pictures, labels in self._parts:
+            drawn = self._draws.integers(0, len(labels), BATCH)
+            yield pictures[drawn], CLASSES - 1 - labels[drawn] if flipped else labels[drawn]
+
+    def accuracy(self, logits: Callable[[Matrix], npt.NDArray[np.floating]]) -> float:
+        """On the test set."""
+        pictures, labels = self._test
+        starts = range(0, len(labels), TESTED)
+        found = np.concatenate([logits(pictures[k : k + TESTED]).argmax(axis=1) for k in starts])
+        return 100 * float((found == labels).mean())
+
+
+class Softmax(Pictures):
+    """Softmax regression."""
+
     def start(self) -> Vector:
         """Zeros: the problem is convex."""
         return np.zeros((PIXELS + 1) * CLASSES)
 
-    def gradients(self, at: Vector, flipped: bool) -> Matrix:
-        """Of the cross-entropy on 25 drawn pictures each; a false label is 9 minus the true one."""
-        found = []
-        for pictures, labels in self._parts:
-            drawn = self._draws.integers(0, len(labels), 25)
-            wanted = CLASSES - 1 - labels[drawn] if flipped else labels[drawn]
-            found.append(_gradient(at, pictures[drawn], wanted))
-        return np.array(found)
+    def gradients(self, at: Vector | Matrix, flipped: bool) -> Matrix:
+        """Of the mean cross-entropy."""
+        places = at if at.ndim == 2 else [at] * len(self._parts)
+        batches = zip(places, self.batches(flipped), strict=True)
+        return np.array([_gradient(place, *batch) for place, batch in batches])
 
     def score(self, at: Vector) -> float:
-        """Accuracy on the test set."""
-        pictures, labels = self._test
-        return 100 * float((_logits(at, pictures).argmax(axis=1) == labels).mean())
+        """Accuracy."""
+        return self.accuracy(lambda pictures: _logits(at, pictures))
+
+
+class Convolutional(Pictures):
+    """A small convolutional network."""
+
+    def __init__(
+        self, workers: int, gamma: float, draws: Draws, folder: Path, network: Convnet
+    ) -> None:
+        super().__init__(workers, gamma, draws, folder)
+        self._network = network
+        self._first = network.start(draws)
+
+    def start(self) -> Vector:
+        """As torch's layers start."""
+        return self._first.astype(np.float64)
+
+    def gradients(self, at: Vector | Matrix, flipped: bool) -> Matrix:
+        """Of the mean cross-entropy."""
+        pictures, labels = map(np.array, zip(*self.batches(flipped), strict=True))
+        found = self._network.gradients(at.astype(np.float32), _standard(pictures), labels)
+        return found.astype(np.float64)
+
+    def score(self, at: Vector) -> float:
+        """Accuracy."""
+        narrow = at.astype(np.float32)
+        return self.accuracy(lambda pictures: self._network.logits(narrow, _standard(pictures)))
+
+
+def _standard(pictures: Matrix) -> npt.NDArray[np.float32]:
+    """Centred and scaled as MNIST usually is. [..., 784] -> [..., 28, 28]."""
+    scaled = (pictures - 0.1307) / 0.3081
+    return scaled.reshape(*pictures.shape[:-1], 28, 28).astype(np.float32)
 
 
 def _logits(at: Vector, pictures: Matrix) -> Matrix:
@@ -134,8 +184,8 @@ def _read(folder: Path, name: str) -> tuple[Matrix, Labels]:
         labels = gzip.decompress((folder / f"{name}-labels-idx1-ubyte.gz").read_bytes())
     except OSError as error:
         raise ConfigError(
-            f"{error}; the task fashion needs the four *-ubyte.gz files of Fashion-MNIST: "
-            "name their folder with --data"
+            f"{error}; tasks with pictures need the four *-ubyte.gz files of MNIST or Fashion-MNIST"
+            ": name their folder with --data"
         ) from error
     values = np.frombuffer(pictures, np.uint8, offset=16).reshape(-1, PIXELS) / 255.0
     return values, np.frombuffer(labels, np.uint8, offset=8).astype(np.int64)
@@ -150,7 +200,9 @@ def task(name: str, workers: int, gamma: float, seed: int, folder: Path) -> Task
     draws = np.random.default_rng([seed, workers])
     made: dict[str, Callable[[], Task]] = {
         "quadratic": lambda: Quadratic(workers, gamma, draws),
-        "fashion": lambda: Fashion(workers, gamma, draws, folder),
+        "fashion": lambda: Softmax(workers, gamma, draws, folder),
+        "cnn": lambda: Convolutional(workers, gamma, draws, folder, Convnet(20, 50, 500)),
+        "cnn-small": lambda: Convolutional(workers, gamma, draws, folder, Convnet(8, 16, 64)),
     }
     if name not in made:
         raise ConfigError(f"no task is called {name!r}; choose one of {', '.join(made)}")

@@ -1,12 +1,12 @@
 """How far liars move each rule in one round: kappa under the worst of many attacks, as JSON.
 
-``OMP_NUM_THREADS=1 python tests/bench/bench_kappa.py [--seeds 5] [--out FILE.json]`` writes
-FILE.json and FILE.md. kappa = |F - m|^2 / V, with m the honest mean and V the mean squared
-deviation of the honest rows from it. Two tables: liars that send copies of one vector, and liars
-that hide a common shift under noise of their own like that of honest rows.
+``OMP_NUM_THREADS=1 python tests/bench/bench_kappa.py [--n 16] [--f 3,5] [--h 0,0.7] [--seeds 5]
+[--rules RULE,...] [--out FILE.json]`` writes FILE.json and FILE.md. kappa = |F - m|^2 / V, with m
+the honest mean and V the mean squared deviation of the honest rows from it. Liars send copies of
+one vector, or hide a common shift under noise of their own like that of honest rows.
 
 Honest rows: 0.3 u + noise of length 1 + h times a deviation within 5 common directions, in d =
-4,000 coordinates; n = 16 rows, of which f lie. The Gram matrix is the exact one of a round.
+4,000 coordinates; n rows, of which f lie. The Gram matrix is the exact one of a round.
 """
 
 import argparse
@@ -23,9 +23,8 @@ from simulator.attacks.formulas import line_search, min_max_gamma
 
 Matrix = npt.NDArray[np.float64]
 Vector = npt.NDArray[np.float64]
-N, D = 16, 4000
+D = 4000
 MEAN = 0.3
-SETTINGS = ((3, 0.0), (3, 0.7), (5, 0.0), (5, 0.7))
 RULES = (
     "mean", "krum", "bulyan", "meamed", "phocas", "trimmed_mean", "median", "multi_krum",
     "arc | mean", "mda", "geometric_median", "bucketing | geometric_median", "nnm | multi_krum",
@@ -40,13 +39,13 @@ REPEATS = 3
 class World:
     """Honest rows of one seed and how more like them are drawn."""
 
-    def __init__(self, f: int, h: float, seed: int) -> None:
+    def __init__(self, n: int, f: int, h: float, seed: int) -> None:
         self.f, self.h = f, h
         self.draws = np.random.default_rng([seed, f, int(10 * h)])
         u = self.draws.standard_normal(D)
         self.centre = MEAN * u / np.linalg.norm(u)
         self.common = np.linalg.qr(self.draws.standard_normal((D, 5)))[0].T
-        self.rows = self.centre + self.noise(N - f)
+        self.rows = self.centre + self.noise(n - f)
         self.mean = self.rows.mean(axis=0)
         self.std = self.rows.std(axis=0)
         away = self.rows - self.mean
@@ -122,23 +121,26 @@ def worst_of_camouflage(each: Rule, world: World) -> tuple[float, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--n", type=int, default=16)
+    parser.add_argument("--f", default="3,5")
+    parser.add_argument("--h", default="0,0.7")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rules", default=",".join(RULES))
     parser.add_argument("--out", type=Path, default=Path("out/robustness-kappa.json"))
     options = parser.parse_args()
+    settings = [(int(f), float(h)) for f in options.f.split(",") for h in options.h.split(",")]
     table = []
     for name in options.rules.split(","):
         each = rule(name)
         row: dict[str, object] = {"rule": name}
-        for f, h in SETTINGS:
-            if each.m_min(f) > N:
+        for f, h in settings:
+            if each.m_min(f) > options.n:
                 continue
             for kind, attack in (("copies", worst_of_copies), ("camouflage", worst_of_camouflage)):
-                # The second table is as long only for its two settings.
-                if kind == "camouflage" and (name == "mean" or (f, h) not in ((3, 0.0), (5, 0.7))):
+                if kind == "camouflage" and name == "mean":
                     continue
                 seeds = range(options.seeds if kind == "copies" else min(3, options.seeds))
-                found = [attack(each, World(f, h, seed)) for seed in seeds]
+                found = [attack(each, World(options.n, f, h, seed)) for seed in seeds]
                 row[f"{kind} f={f} h={h:g}"] = {
                     "kappa": float(np.mean([k for k, _ in found])),
                     "highest": max(k for k, _ in found),
@@ -147,17 +149,17 @@ def main() -> None:
         table.append(row)
         print(json.dumps(row), flush=True)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    result = {"n": N, "d": D, "mean": MEAN, "seeds": options.seeds, "rules": table}
+    result = {"n": options.n, "d": D, "mean": MEAN, "seeds": options.seeds, "rules": table}
     options.out.write_text(json.dumps(result, indent=1) + "\n")
-    options.out.with_suffix(".md").write_text(to_markdown(table))
+    options.out.with_suffix(".md").write_text(to_markdown(options.n, table))
 
 
-def to_markdown(table: list[dict[str, object]]) -> str:
-    """The two tables."""
-    columns = [f"copies f={f} h={h:g}" for f, h in SETTINGS]
-    columns += ["camouflage f=3 h=0", "camouflage f=5 h=0.7"]
+def to_markdown(n: int, table: list[dict[str, object]]) -> str:
+    """A row for each rule."""
+    columns = sorted({column for row in table for column in row if column != "rule"}, reverse=True)
+    columns.sort(key=lambda column: column.split()[0] != "copies")
     lines = [
-        "# How far f of 16 liars move a rule in one round",
+        f"# How far f of {n} liars move a rule in one round",
         "",
         "kappa = |F - m|^2 / V under the worst attack of each kind, mean of the seeds; "
         "`python tests/bench/bench_kappa.py` writes this table.",

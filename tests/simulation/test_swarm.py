@@ -32,7 +32,7 @@ def manifest(
     world: World,
     rounds: int,
     codec: str = "int8",
-    rule: str = "centered_clip",
+    rule: str = "caf",
     replicas: int = 0,
 ) -> str:
     table = JOB.format(rounds=rounds, codec=codec, rule=rule, replicas=replicas)
@@ -98,7 +98,7 @@ async def test_founders_that_serve_any_job_hear_of_it_at_once() -> None:
         assert all(job.used == 5 for job in await until_done(world))
 
 
-DEFAULT = "centered_clip"
+DEFAULT = "caf"
 
 
 @pytest.mark.parametrize(

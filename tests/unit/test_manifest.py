@@ -42,7 +42,7 @@ BASE = parse_manifest(TEXT, {})
 def test_defaults_are_those_of_the_documentation() -> None:
     assert (BASE.round.steps, BASE.round.group_min, BASE.round.evaluate_every) == (20, 1, 1)
     assert (BASE.exchange.codec, BASE.exchange.result_codec) == ("int8", "")
-    assert (BASE.exchange.rule, BASE.exchange.rule_small) == ("centered_clip", "trimmed_mean")
+    assert (BASE.exchange.rule, BASE.exchange.rule_small) == ("caf", "trimmed_mean")
     assert (BASE.outer.lr, BASE.outer.nesterov) == (1.0, True)
     assert BASE.electorate.founders == ()
 
@@ -80,7 +80,7 @@ def test_canonical_bytes_are_sorted_compact_ascii_and_say_every_default() -> Non
 
 def test_the_job_id_is_frozen() -> None:
     # It may change only with the manifest's fields or defaults; then every job gets a new id.
-    expected = "a92e6999d36bc9e33659f38f0353c521c71ea363c9df077ece00a1e01e524ab6"
+    expected = "a9ef7fbcbeba9446b0fc297bdebdf955d4ed7471b3c78d196e68c678e5f84cc2"
     assert job_id(canonical_bytes(BASE)).hex() == expected
 
 

@@ -44,6 +44,14 @@ def test_many_matrices_at_once_give_the_bits_of_each_alone() -> None:
     assert np.allclose(alone, [np.linalg.eigvalsh(a)[-1] for a in batch], rtol=1e-12)
 
 
+@given(st.integers(1, 24), st.integers(0, 10**6))
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_one_matrix_alone_has_the_bits_of_the_batch(n: int, seed: int) -> None:
+    a = drawn(n, seed)
+    for each in (a, np.round(a), np.diag(np.round(a.diagonal()))):
+        assert top_pair(each)[0] == top_eigenvalues(each[None])[0]
+
+
 def test_matrices_of_64_rows_and_of_equal_eigenvalues() -> None:
     for a in (drawn(64, 1), np.eye(64), np.zeros((64, 64)), np.ones((64, 64)), -np.eye(3)):
         value, vector = top_pair(a)

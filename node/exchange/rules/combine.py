@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from node.exchange.buffers import scratch
 from node.ports import FloatVector
 
 CHUNK = 32 * 1024
@@ -48,12 +49,12 @@ def combine_into(
     """``sum weights[i] * rows[i][at]`` into ``out``. Equal weights are applied to the sum."""
     used = [k for k, w in enumerate(np.abs(weights).tolist()) if w >= SMALLEST]
     same = len({float(weights[k]) for k in used}) == 1
-    scratch = None if same else np.empty_like(out)
+    line = None if same else scratch(out.shape, np.float32)
     out.fill(0)
     for k in used:
         term = rows[k][at]
-        if scratch is not None:
-            term = np.multiply(term, weights[k], out=scratch)
+        if line is not None:
+            term = np.multiply(term, weights[k], out=line)
         np.add(out, term, out=out)
     if same:
         # A sum of 64 rows that overflows is clamped first: inf times a weight would stay inf.

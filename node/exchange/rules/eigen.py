@@ -111,13 +111,50 @@ def top_pair(matrix: Floats) -> tuple[float, Floats]:
     """The largest eigenvalue of one matrix, shape [N, N], and its vector of length 1."""
     with np.errstate(all="ignore"):
         t = tridiagonal(matrix)
-        high = float(_bracket(t)[1])
-        y = _inverse_iteration(t.diagonal.tolist(), t.off.tolist(), high)
+        diagonal, off = t.diagonal.tolist(), t.off.tolist()
+        high = _top_value(diagonal, off)
+        y = _inverse_iteration(diagonal, off, high)
         for k in range(len(t.reflectors) - 1, -1, -1):
             v, factor = t.reflectors[k]
             tail = y[k + 1 :]
             tail -= float(factor) * math.fsum((v * tail).tolist()) * v
     return high * float(t.scale), y / math.sqrt(math.fsum((y * y).tolist()))
+
+
+def _top_value(diagonal: list[float], off: list[float]) -> float:
+    """``_bracket`` of one matrix, its upper bound, to the bit, and much faster than by arrays.
+
+    A shift above another one makes no pivot larger, rounding included, as long as all are
+    negative. So the first section above every eigenvalue is found by halving.
+    """
+    beside = [0.0, *map(abs, off), 0.0]
+    low = max(diagonal)
+    sides = zip(diagonal, beside[:-1], beside[1:], strict=True)
+    high = max(d + (left + right) for d, left, right in sides)
+    off_sq = [e * e for e in off]
+    for _ in range(PASSES):
+        width, first, last = high - low, 0, SECTIONS
+        while last - first > 1:
+            middle = (first + last) // 2
+            if _above(diagonal, off_sq, low + width * (middle / SECTIONS)):
+                last = middle
+            else:
+                first = middle
+        low, high = (
+            low + width * (first / SECTIONS) if first > 0 else low,
+            low + width * (last / SECTIONS) if last < SECTIONS else high,
+        )
+    return high
+
+
+def _above(diagonal: list[float], off_sq: list[float], shift: float) -> bool:
+    """Is ``shift`` above every eigenvalue: are all pivots of LDL^T negative?"""
+    pivot = diagonal[0] - shift
+    for d, sq in zip(diagonal[1:], off_sq, strict=True):
+        if not pivot < 0.0:
+            return False
+        pivot = (d - shift) - sq / pivot
+    return pivot < 0.0
 
 
 def _inverse_iteration(diagonal: list[float], off: list[float], shift: float) -> Floats:
