@@ -140,10 +140,8 @@ class MachineWorld:
             (PART_BYTES,), (PART_BYTES,), self.replicas, 2, "mean", 1, "mean", (BUCKETS,)
         )
         deadlines = Deadlines(1.0, 0.5, 1.0, 5.0, 60.0)
-        prev, state = genesis_id(JOB), digest("state", b"0")
-        return RoundContext(
-            JOB, 1, prev, state, self.electorate, host.elector, rules, deadlines, 100
-        )
+        facts = 1, genesis_id(JOB), digest("state", b"0"), self.electorate, host.elector
+        return RoundContext(JOB, *facts, rules, deadlines, 100)
 
     def _boot(self, host: Host) -> None:
         context = self._context(host)

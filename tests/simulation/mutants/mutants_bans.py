@@ -5,7 +5,7 @@ from dataclasses import replace
 from mutant_kit import Mutant, swap, swap_function
 from mutant_stage import stage
 
-from node.exchange import convictions, decide, leading, voting
+from node.exchange import convictions, decide, proposing, voting
 from node.jobs.proofs import Proofs
 from node.ledger import succession
 from node.ledger.admission import Door
@@ -42,7 +42,7 @@ def accuser_bans_another():
         wrong = tuple(sorted(keys[(keys.index(key) + 1) % len(keys)] for key in plan.bans))
         return right(context, replace(plan, bans=wrong), *rest)
 
-    for module in (leading, voting):
+    for module in (proposing, voting):
         stack.enter_context(swap(module, "decision_of", decision_of))
     return stack
 

@@ -14,7 +14,7 @@ from node.errors import PeerError
 from node.exchange.agreement import Agreement, Verdict, highest_lock
 from node.exchange.core import RoundCore
 from node.exchange.decide import decision_of
-from node.exchange.leading import Leading
+from node.exchange.proposing import Proposing
 from node.exchange.round import RoundMachine
 from node.exchange.views import VIEW_TIMER, ViewClock
 from node.exchange.voting import Voting
@@ -39,12 +39,12 @@ def no_lock() -> ExitStack:
 
 
 def skip_ignores_lock() -> ExitStack:
-    def repropose(self, view):
+    def again(self, view, haves):
         self._core.once("lead", view)
-        self._skip(view, "too_few")
+        self.skip(view, "too_few", haves)
 
     stack = ExitStack()
-    stack.enter_context(swap(Leading, "_repropose", repropose))
+    stack.enter_context(swap(Proposing, "again", again))
     stack.enter_context(swap(Voting, "_check_without_plan", lambda self, pending: None))
     stack.enter_context(swap(Agreement, "may_prepare", _blind_prepare))
     return stack
