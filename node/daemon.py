@@ -37,6 +37,7 @@ from node.observe.status import JobStatus, NodeStatus, PeerStatus
 from node.ports import Behaviour, Ports
 from node.types import JobId, PeerId
 from node.wire.convert import encode_evidence
+from node.wire.messages import Evidence, Judgement
 
 
 class Log(Protocol):
@@ -52,11 +53,7 @@ class Log(Protocol):
 
 
 def manifest_id(encoded: bytes, verifier: Verifier = verify) -> JobId:
-    """Id of the job that an encoded SignedManifest proposes.
-
-    Raises:
-        PeerError: it does not check.
-    """
+    """Id of the job that an encoded SignedManifest proposes; PeerError if it does not check."""
     return decode_signed_manifest(encoded, verifier).job_id
 
 
@@ -244,14 +241,16 @@ class Daemon:
         self._membership.view.blame(peer, error.reason, self._ports.clock.unix_s())
         self._log.warning("peer_error", peer=peer, reason=error.reason, text=str(error)[:200])
 
-    def _on_proof(self, peer: PeerId, why: str) -> None:
-        """Evidence convicts a peer: it is out for good."""
-        self._membership.view.ban(peer, why)
+    def _on_proof(self, peer: PeerId, evidence: Evidence) -> None:
+        """Evidence convicts a peer; what stands alone puts it out of the whole node for good."""
+        why = describe(evidence)
+        if not isinstance(evidence, Judgement):
+            self._membership.view.ban(peer, why)
         self._log.warning("convicted", peer=peer, reason=why)
 
     def convicted(self) -> Mapping[str, str]:
         """Peer -> what the evidence against it shows, in words."""
-        return {peer: describe(evidence) for peer, evidence in self._proofs.held.items()}
+        return {peer: "; ".join(map(describe, held)) for peer, held in self._proofs.all().items()}
 
     def evidence(self, peer: str) -> bytes:
         """The encoded evidence against a peer.
@@ -259,14 +258,14 @@ class Daemon:
         Raises:
             ConfigError: none is held.
         """
-        evidence = self._proofs.held.get(PeerId(peer))
+        evidence = self._proofs.all().get(PeerId(peer))
         if evidence is None:
             raise ConfigError(f"no evidence against {peer} is held here; see `artel evidence list`")
-        return encode_evidence(evidence)
+        return encode_evidence(evidence[0])
 
     def _why_banned(self, peer: PeerId) -> str:
         """Why a peer is banned, in words; empty: it is not."""
-        reasons = [self._membership.view.bans.get(peer, "")]
+        reasons = [self.convicted().get(peer, "")]
         reasons += [
             f"by the certificate of round {round_} of {runner.manifest.job.name}"
             for runner in self._jobs.runners

@@ -68,6 +68,12 @@ class FalseWork(PeerError):
     reason = "false_work"
 
 
+class FalseFinding(PeerError):
+    """An auditor objected to work that enough others took again and found to be true."""
+
+    reason = "false_finding"
+
+
 class Refused(PeerError):
     """The remote peer answered that it will not serve the call."""
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Protocol
 
+from blake3 import blake3
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -46,6 +47,10 @@ class Signer(Protocol):
 
     def sign(self, kind: str, job: bytes, round_: int, body: bytes) -> bytes:
         """Signature of ``body`` in its place; 64 bytes."""
+        ...
+
+    def nonce(self, job: bytes, round_: int, view: int) -> bytes:
+        """A secret of this node for one view, always the same; 32 bytes."""
         ...
 
 
@@ -88,6 +93,20 @@ class Identity:
             64 bytes.
         """
         return self._key.sign(signed_bytes(kind, job, round_, body))
+
+    def nonce(self, job: bytes, round_: int, view: int) -> bytes:
+        """What only this node can tell beforehand, and tells alike after every restart.
+
+        Args:
+            job: 32 bytes.
+            round_: Round number. Range [0, 2^64).
+            view: View number. Range [0, 2^32).
+
+        Returns:
+            32 bytes: BLAKE3 over the place, keyed with the seed.
+        """
+        place = b"nonce\0" + job + round_.to_bytes(8, "big") + view.to_bytes(4, "big")
+        return blake3(_DOMAIN + place, key=self._seed).digest()
 
 
 def signed_bytes(kind: str, job: bytes, round_: int, body: bytes) -> bytes:

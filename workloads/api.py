@@ -15,6 +15,9 @@ from typing import Any, Literal, Protocol, cast, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from workloads.inquiry import Inquires as Inquires
+from workloads.inquiry import Inquiry as Inquiry
+
 FloatVector = npt.NDArray[np.float32]
 
 Clock = Callable[[], float]
@@ -124,6 +127,8 @@ class MemoryForm:
     """Bytes that each entry carries besides key and value, 0 to 1024."""
     entries_per_author: int = 250_000
     """The newest so many of each author are kept. At least 4."""
+    inquires: bool = False
+    """The workload has an ``Inquiry``: nodes ask one another what they look up."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ from node.ports import (
     AdvanceReply,
     AdvanceRequest,
     FloatVector,
+    InquireRequest,
     ReplayReply,
     ReplayRequest,
     Shard,
@@ -181,6 +182,15 @@ class ProcessWorker:
         shown = answer["entries"] or {"count": 0, "scale": 1.0}
         entries = entries_from(shown, attached[0] if attached else b"", self._memory)
         return AdvanceReply(answer["steps"], entries, answer["seconds"], answer["waiting"])
+
+    async def inquire(self, request: InquireRequest) -> bytes:
+        """Ask or answer other nodes."""
+        command = {"op": "inquire", "own": request.own, "founders": list(request.founders)}
+        async with self._turn:
+            _, attached = await self._commands.call_with(
+                command, [request.question, *request.answers]
+            )
+        return attached[0]
 
     async def initial(self) -> FloatVector:
         """The first parameters. Shape [d]."""

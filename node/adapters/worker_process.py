@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from node.adapters.compute_class import compute_class
+from node.adapters.inquired import inquire
 from node.adapters.replaying import Replaying
 from node.adapters.shared_memory import map_memory
 from node.adapters.worker_frames import (
@@ -26,7 +27,7 @@ from node.adapters.worker_frames import (
     head_size,
     split_blobs,
 )
-from node.ports import FloatVector, ReplayRequest, Shard
+from node.ports import FloatVector, InquireRequest, ReplayRequest, Shard
 from workloads import api
 
 TEXT_CHARS_MAX = 4000
@@ -118,6 +119,11 @@ class _Server:
     def answer(self, op: str, command: Mapping[str, Any], blobs: Sequence[bytes]) -> Answer:
         if op == "advance":
             return self._advance(command, blobs)
+        if op == "inquire":
+            request = InquireRequest(
+                command["own"], command["founders"], b"".join(blobs[:1]), blobs[1:]
+            )
+            return {}, (inquire(self._workload, request),)
         if op == "replay":
             return self._replay(command, blobs[0] if blobs else b""), ()
         if op == "opening":

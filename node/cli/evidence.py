@@ -1,17 +1,19 @@
 """Evidence that peers lied: asked of a running node, or checked alone from a file."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from node.cli.shared import client_of, print_json
 from node.control.client import ControlClient
-from node.errors import ConfigError, PeerError
+from node.errors import ConfigError, Malformed, PeerError
 from node.identity import peer_id_of, verify
-from node.ledger.evidence import describe, offender, slot_of
+from node.jobs.verify_folder import electors_in
+from node.ledger.evidence import Electors, accused_peer, describe, nobody, offender, slot_of
 from node.wire.convert import decode_evidence
 from node.wire.limits import EVIDENCE_BYTES_MAX
 from node.wire.memory_messages import ForkEvidence, SignedHeader
-from node.wire.messages import Signed
+from node.wire.messages import Evidence, Judgement, Signed
 
 
 def list_evidence(data: Path | None, as_json: bool) -> None:
@@ -29,7 +31,9 @@ def show_evidence(peer: str, data: Path | None, as_json: bool) -> None:
     """Print what the evidence against a peer says."""
     with client_of(data) as client:
         encoded = client.evidence(_complete(client, peer))
-    _print(_opened(encoded), as_json)
+    evidence = decode_evidence(encoded)
+    found = _facts(evidence)  # the node checked it, with the electors of its round
+    _print({"peer": accused_peer(evidence), **found, "bytes": len(encoded)}, as_json)
 
 
 def export_evidence(peer: str, file: Path, data: Path | None, as_json: bool) -> None:
@@ -47,15 +51,21 @@ def export_evidence(peer: str, file: Path, data: Path | None, as_json: bool) -> 
         print(f"wrote {file}: check it with `artel evidence verify {file}`")
 
 
-def verify_evidence(file: Path, as_json: bool) -> int:
-    """Check a file of evidence; the exit code: 0 where it convicts somebody."""
+def verify_evidence(file: Path, folder: Path | None, as_json: bool) -> int:
+    """Check a file of evidence; the exit code: 0 where it convicts somebody.
+
+    Args:
+        file: as ``export_evidence`` wrote it.
+        folder: data folder of a stopped node, whose chain says who voted when.
+        as_json: for programs.
+    """
     try:
         with file.open("rb") as opened:
             encoded = opened.read(EVIDENCE_BYTES_MAX + 1)
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from error
     try:
-        found = _opened(encoded)
+        found = _opened(encoded, nobody if folder is None else partial(electors_in, folder))
     except PeerError as error:
         if as_json:
             print_json({"valid": False, "reason": str(error)})
@@ -66,18 +76,38 @@ def verify_evidence(file: Path, as_json: bool) -> int:
     return 0
 
 
-def _opened(encoded: bytes) -> dict[str, Any]:
+def _opened(encoded: bytes, electors: Electors) -> dict[str, Any]:
     """What evidence proves, after every check.
 
     Raises:
         PeerError: it proves nothing.
+        ConfigError: the folder that ``electors`` reads has no such chain.
     """
     evidence = decode_evidence(encoded)
-    peer = peer_id_of(offender(evidence, verify))
-    found: dict[str, Any] = {"peer": peer, "reason": describe(evidence), "bytes": len(encoded)}
+    if isinstance(evidence, Judgement) and electors is nobody:
+        on = evidence.commitment
+        raise Malformed(
+            f"it is a judgement, which is worth what its electors are: give --folder, the data "
+            f"folder of a stopped node that holds the chain of job {on.job.hex()}"
+        )
+    peer = peer_id_of(offender(evidence, verify, electors))
+    return {"peer": peer, **_facts(evidence), "bytes": len(encoded)}
+
+
+def _facts(evidence: Evidence) -> dict[str, Any]:
+    found: dict[str, Any] = {"reason": describe(evidence)}
     if isinstance(evidence, ForkEvidence):
         headers = [_header(evidence.one), _header(evidence.other)]
         return found | {"job": evidence.one.header.job.hex(), "kind": "fork", "signed": headers}
+    if isinstance(evidence, Judgement):
+        on = evidence.commitment
+        signed = [_message(s) | {"signer": peer_id_of(s.signer)} for s in (on, *evidence.findings)]
+        return found | {
+            "job": on.job.hex(),
+            "kind": "judgement",
+            "round": on.round,
+            "signed": signed,
+        }
     first = evidence.first
     return found | {
         "job": first.job.hex(),

@@ -56,12 +56,19 @@ def evidence_export(
 @evidence_app.command("verify")
 def evidence_verify(
     file: Annotated[Path, typer.Argument(help="Evidence, as `export` wrote it.")],
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Data folder of a stopped node with the job's chain: for judgements."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Check evidence without a node: exit code 0 if it proves that its peer lied, else 1.
+
+    Two messages for one slot, and forks, stand alone. A judgement on false work names auditors:
+    whether they were electors of that round is in the job's chain, which --folder gives.
 
     Example: artel evidence verify liar.evidence
     """
     from node.cli.evidence import verify_evidence
 
-    raise typer.Exit(verify_evidence(file, json))
+    raise typer.Exit(verify_evidence(file, folder, json))

@@ -85,6 +85,7 @@ def job_details(job: JobStatus) -> RenderableType:
     facts.add_row("round", f"{job.round} of {job.rounds}, {job.phase}, view {job.view}")
     facts.add_row("electors", f"{job.electors}, survives {job.faulty_max} liars")
     facts.add_row("used", f"{job.used} in the last certificate, {job.skips} rounds skipped")
+    facts.add_row("results", job.assurance or "-")
     for peer, weight in sorted(job.weights.items()):
         facts.add_row("weight", f"{short_id(peer)}: {weight:.3f}")
     for peer, reason in sorted(job.refused.items()):

@@ -4,6 +4,7 @@ Pure. docs/protocol.md, "Leader".
 """
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from node.exchange.core import PlanState
@@ -23,10 +24,16 @@ class Attempt:
     signed_screens: dict[int, Signed] = field(default_factory=dict)
     plan_id: Digest | None = None
     results: dict[int, tuple[Signed, dict[int, Digest]]] = field(default_factory=dict)
+    seal_id: Digest | None = None
+    reveals: dict[int, Signed] = field(default_factory=dict)
+    beacon_id: Digest | None = None
+    sketches: dict[int, tuple[Signed, tuple[bytes, ...]]] = field(default_factory=dict)
+    failed: bool = False
+    """Its answers cannot be checked, or are refuted: more reducers must answer."""
 
 
 def agreed_roots(
-    state: PlanState, results: dict[int, dict[int, Digest]], need: int
+    state: PlanState, results: Mapping[int, Mapping[int, Digest]], need: int
 ) -> tuple[Digest, ...] | None:
     """For each part the root that at least ``need`` of its reducers signed; None while one lacks.
 

@@ -8,15 +8,15 @@ Source: Gorbunov et al. 2022, arXiv:2106.11257, Algorithm 2 (validators drawn at
 Differs: drawn from the decision, one round behind it, and two stages.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from node.identity import Verifier
 from node.ledger.electorate import Electorate
+from node.ledger.judging import convicting, counts_against, counts_for
 from node.merkle import digest
 from node.types import Digest
-from node.wire.audit import KIND, Finding, Verdict, decode_finding
-from node.wire.messages import Commitment, Decision, Signed
+from node.wire.audit import Finding, Verdict, decode_finding
+from node.wire.messages import Commitment, Decision, Judgement, Signed
 
 CASES_KEPT_ROUNDS = 8
 """Rounds after its own in which a contribution can be audited."""
@@ -28,27 +28,47 @@ OBJECTIONS = (Verdict.MISMATCH, Verdict.BREACH, Verdict.NO_OPENING)
 class Contribution:
     """One contribution of a certified plan."""
 
-    round: int
-    author: bytes
-    """Public key."""
-    commitment_id: Digest
+    signed: Signed
+    """Its commitment, as its author signed it."""
     commitment: Commitment
+
+    @property
+    def round(self) -> int:
+        """Round of the plan."""
+        return self.signed.round
+
+    @property
+    def author(self) -> bytes:
+        """Public key."""
+        return self.signed.signer
+
+    @property
+    def commitment_id(self) -> Digest:
+        """Names it in plan and findings."""
+        return self.signed.id
 
 
 def contributions(
-    decision: Decision, electorate: Electorate, opened: Mapping[Digest, Commitment]
+    decision: Decision,
+    electorate: Electorate,
+    opened: Mapping[Digest, Commitment],
+    signed: Mapping[Digest, Signed],
 ) -> tuple[Contribution, ...]:
-    """Those of a plan whose commitments are in ``opened``.
+    """Those of a plan whose commitments are known.
+
+    A plan that gives a commitment to another elector than its author makes nobody's work false.
 
     Args:
         decision: a certified one.
         electorate: that of its round.
         opened: commitment id -> commitment.
+        signed: commitment id -> the message.
     """
     return tuple(
-        Contribution(decision.round, electorate.keys[elector][0], id_, opened[id_])
+        Contribution(signed[id_], opened[id_])
         for elector, id_ in decision.plan
-        if id_ in opened
+        if id_ in opened and id_ in signed
+        if signed[id_].signer == electorate.keys[elector][0]
     )
 
 
@@ -70,11 +90,6 @@ def first_auditor(
     seed = decision_id + audited.commitment_id
     keys = (c.author for c in alike or others)
     return min(keys, key=lambda key: digest("audit auditor", seed + key), default=None)
-
-
-def convicting(electorate: Electorate) -> int:
-    """Auditors of one electorate that must agree: one of them is honest, and never one alone."""
-    return max(2, electorate.f + 1)
 
 
 # What a local memory follows from ----------------------------------------------------------------
@@ -165,7 +180,7 @@ class Tally:
     _cases: dict[Digest, Case] = field(default_factory=dict)
     _findings: dict[Digest, dict[bytes, Signed]] = field(default_factory=dict)
     """Commitment -> auditor -> its first finding."""
-    _convicted: dict[bytes, "Conviction"] = field(default_factory=dict)
+    _convicted: dict[bytes, Judgement] = field(default_factory=dict)
 
     def open(self, case: Case) -> None:
         """A contribution was drawn; cases that are too old go."""
@@ -194,73 +209,44 @@ class Tally:
         told = signed.signer in self._findings.get(id_, ())
         return None if told or signed.signer == case.contribution.author else case
 
+    def other(self, signed: Signed) -> Signed | None:
+        """The earlier finding of the same auditor that this one (in form) contradicts."""
+        id_ = decode_finding(signed.body).commitment
+        first = self._findings.get(id_, {}).get(signed.signer)
+        return first if first is not None and first.body != signed.body else None
+
     def add(self, signed: Signed) -> Case | None:
         """Count a finding whose signature was checked; its case, see ``expects``."""
         case = self.expects(signed)
         if case is None:
             return None
-        author = case.contribution.author
-        found = self._findings.setdefault(case.contribution.commitment_id, {})
-        found[signed.signer] = signed
-        against = [s for s in found.values() if counts_against(case.contribution, s)]
-        if author not in self._convicted and len(against) >= convicting(case.electorate):
-            self._convicted[author] = Conviction(case.contribution, tuple(against))
+        on = case.contribution
+        self._findings.setdefault(on.commitment_id, {})[signed.signer] = signed
+        against = self._of(case, counts_against)
+        if on.author not in self._convicted and len(against) >= convicting(case.electorate):
+            self._convicted[on.author] = Judgement(on.signed, against)
         return case
+
+    def _of(self, case: Case, counts: Callable[[Commitment, Finding], bool]) -> tuple[Signed, ...]:
+        """The findings of a case that count for or against it, by rising signer."""
+        on = case.contribution
+        found = sorted(self._findings.get(on.commitment_id, {}).items())
+        return tuple(s for _, s in found if counts(on.commitment, decode_finding(s.body)))
+
+    def refuted(self, case: Case) -> frozenset[bytes]:
+        """Public keys of auditors that objected to what enough others found to be true.
+
+        Steps are taken again bit for bit, so that one of the two sides is wrong, and more than f
+        electors are not all wrong. The same number convicts.
+        """
+        if len(self._of(case, counts_for)) < convicting(case.electorate):
+            return frozenset()
+        return frozenset(s.signer for s in self._of(case, counts_against))
 
     def convicted(self) -> dict[bytes, int]:
         """Public key -> round of the first false contribution that enough auditors found."""
-        return {key: c.contribution.round for key, c in self._convicted.items()}
+        return {key: judged.commitment.round for key, judged in self._convicted.items()}
 
-    def convictions(self) -> tuple["Conviction", ...]:
+    def judgements(self) -> tuple[Judgement, ...]:
         """The same, with the findings that prove it."""
         return tuple(self._convicted.values())
-
-
-@dataclass(frozen=True)
-class Conviction:
-    """A false contribution and the findings against it."""
-
-    contribution: Contribution
-    findings: tuple[Signed, ...]
-
-
-def counts_against(contribution: Contribution, signed: Signed) -> bool:
-    """Whether a finding speaks against a contribution: a mismatch does in its class only."""
-    finding = decode_finding(signed.body)
-    shown = contribution.commitment.compute_class
-    return finding.verdict is Verdict.BREACH or (
-        finding.verdict is Verdict.MISMATCH and bool(shown) and finding.compute_class == shown
-    )
-
-
-def is_proven(conviction: Conviction, electorate: Electorate, verify: Verifier) -> bool:
-    """Whether the findings of a conviction convict, for whoever holds it alone.
-
-    That the contribution was certified, and its commitment is that of its id, is for the caller.
-
-    Args:
-        conviction: may come from a liar.
-        electorate: that of the round.
-        verify: checks signatures.
-    """
-    contribution = conviction.contribution
-    return len(set(_auditors(conviction, electorate, verify))) >= convicting(electorate) and (
-        electorate.index(contribution.author) is not None
-    )
-
-
-def _auditors(conviction: Conviction, electorate: Electorate, verify: Verifier) -> Iterable[bytes]:
-    contribution = conviction.contribution
-    for signed in conviction.findings:
-        if signed.kind != KIND or signed.round != contribution.round:
-            continue
-        if signed.signer == contribution.author or electorate.index(signed.signer) is None:
-            continue
-        place = (signed.signer, KIND, signed.job, signed.round, signed.body)
-        if verify(*place, signed.signature) and _is_against(contribution, signed):
-            yield signed.signer
-
-
-def _is_against(contribution: Contribution, signed: Signed) -> bool:
-    finding: Finding = decode_finding(signed.body)
-    return finding.commitment == contribution.commitment_id and counts_against(contribution, signed)

@@ -13,6 +13,7 @@ from node.exchange.watching import Watch
 from node.identity import Verifier
 from node.ledger.electorate import Electorate
 from node.ledger.evidence import accused, offender
+from node.ledger.succession import Terms, electorate_of
 from node.types import Digest, JobId
 from node.wire.convert import encode_vote
 from node.wire.messages import Evidence, Signed, Vote, VoteSignature
@@ -28,6 +29,7 @@ class Convictions:
         me: our index, or None.
         verify: checks signatures.
         emit: takes effects.
+        terms: the job's electorates so far.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Convictions:
         me: int | None,
         verify: Verifier,
         emit: Callable[[Effect], None],
+        terms: Terms = (),
     ) -> None:
         self.held: dict[int, Evidence] = {}
         """Elector -> the proof that it lied; of this round or an earlier one, of any job."""
@@ -46,6 +49,7 @@ class Convictions:
         self._me = me
         self._verify = verify
         self._emit = emit
+        self._terms = terms
         self._watch = Watch()
         self._aware: dict[int, set[int]] = {}
         """Convicted elector -> electors that told us, or were told."""
@@ -80,7 +84,7 @@ class Convictions:
         """
         elector = self._elector(evidence)
         if self.held.get(elector) != evidence:
-            offender(evidence, self._verify)
+            offender(evidence, self._verify, self._electors)
             self._convict(elector, evidence)
         return elector
 
@@ -108,6 +112,9 @@ class Convictions:
         if elector is None:
             raise PeerError("evidence against somebody who is no elector of this round")
         return elector
+
+    def _electors(self, job: JobId, round_: int) -> Electorate | None:
+        return electorate_of(self._terms, round_) if job == self._job else None
 
     def _convict(self, elector: int, evidence: Evidence) -> None:
         if elector not in self.held:

@@ -4,17 +4,20 @@ Pure. ``RoundMachine`` owns one ``RoundCore``; the duties (reducing, leading, vo
 extend it. Only ``sign`` creates signatures, and it never signs twice for one slot.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from node.errors import BadSignature, Malformed, PeerError
 from node.exchange.agreement import Agreement
 from node.exchange.convictions import Convictions
+from node.exchange.deadlines import Deadlines
 from node.exchange.effects import Effect, Fetch, Persist, Phase, Send
 from node.exchange.reduction import Resolution, need, reducer_orders, width
 from node.identity import Signer, Verifier
+from node.ledger.admission import Door
 from node.ledger.electorate import Electorate
 from node.ledger.frontier import Frontier
+from node.ledger.succession import Terms
 from node.ledger.votes import PREPARE, check_prepared
 from node.types import Digest, JobId
 from node.wire.convert import decode_commitment
@@ -44,6 +47,8 @@ class RoundRules:
     """Least rows that ``rule`` is defined for, m_min(f)."""
     rule_small: str
     """Used below ``rule_min``."""
+    buckets: tuple[int, ...] = ()
+    """Of the sketch of each part, where there are sketches."""
 
     @property
     def parts(self) -> int:
@@ -52,23 +57,8 @@ class RoundRules:
 
 
 @dataclass(frozen=True)
-class Deadlines:
-    """Waits of one round, in seconds; derived from certified rounds (``deadlines.py``)."""
-
-    commit_s: float
-    """From the start of the round until HAVE of view 0."""
-    grace_s: float
-    """From when all but f commitments are held until HAVE of view 0, if that is sooner."""
-    step_s: float
-    """For one step of the reduction."""
-    view_s: float
-    """Timer of view 0; view v waits (1 + v) times as long, up to ``view_s_max``."""
-    view_s_max: float
-
-
-@dataclass(frozen=True)
 class RoundContext:
-    """The facts that a round starts from, the same on every honest node except the deadlines."""
+    """The facts that a round starts from, the same on every honest node but for its waits."""
 
     job: JobId
     round: int
@@ -86,6 +76,14 @@ class RoundContext:
     """How far the authors of shared memory were certified to be."""
     wide_first: bool = False
     """Ask more reducers at once: the last round had to."""
+    quiet: frozenset[int] = frozenset()
+    """Electors that are away and not heard of: no deadline waits for their commitment."""
+    terms: Terms = ()
+    """The electorates so far: who could judge work of an earlier round."""
+    door: Door | None = None
+    """What decides who may enter; None: nobody may."""
+    applicants: tuple[Signed, ...] = ()
+    """Applications that this node, leading, would list."""
 
 
 @dataclass
@@ -96,12 +94,16 @@ class PlanState:
     wide: bool
     listed: tuple[tuple[int, Digest], ...]
     absent: tuple[tuple[int, str], ...]
-    """Electors outside the list: ``absent`` or ``equivocation``."""
+    """Electors outside the list: ``absent``, ``equivocation`` or ``false_work``."""
     bans: tuple[bytes, ...]
     """Public keys that the list's evidence convicts, rising."""
+    admitted: tuple[bytes, ...]
+    """Public keys that its applications seat."""
     resolution: Resolution
     lock: PrepareCertificate | None
     """The highest that the HAVEs of its list carry."""
+    nonces: Mapping[int, bytes]
+    """Elector -> the nonce's hash in its HAVE of the list, where there is one."""
 
 
 @dataclass
@@ -144,7 +146,7 @@ class RoundCore:
         c = self.context
         self.orders = reducer_orders(c.prev, c.electorate, c.rules.parts)
         self.convictions = Convictions(
-            c.job, c.round, c.electorate, c.me, self.verify, lambda e: self.effects.append(e)
+            c.job, c.round, c.electorate, c.me, self.verify, self._emit, c.terms
         )
         self._checked: set[tuple[Digest, bytes]] = set()
         self._checked_locks: set[PrepareCertificate] = set()
@@ -169,6 +171,12 @@ class RoundCore:
         """Electors whose commitment is held, or that are convicted: nobody waits for theirs."""
         return len(self.commitments.keys() | self.convictions.held.keys())
 
+    @property
+    def awaited(self) -> int:
+        """Electors whose commitment may still come soon."""
+        done = self.commitments.keys() | self.convictions.held.keys() | self.context.quiet
+        return self.electorate.n - len(done)
+
     def width(self, wide: bool) -> int:
         """Reducers asked for each part."""
         return width(self.electorate, self.context.rules.replicas, wide)
@@ -176,6 +184,11 @@ class RoundCore:
     def need(self, wide: bool) -> int:
         """Equal answers that each part needs."""
         return need(self.electorate, self.context.rules.replicas, wide)
+
+    @property
+    def checks(self) -> bool:
+        """Whether all reducers of a part of a narrow list may be liars: r <= f."""
+        return self.need(False) <= self.electorate.f
 
     # Outputs -----------------------------------------------------------------------------------
 
@@ -197,6 +210,9 @@ class RoundCore:
         if slot not in self.slots:
             self.slots[slot] = signed
             self.effects.append(Persist(slot, signed))
+
+    def _emit(self, effect: Effect) -> None:
+        self.effects.append(effect)
 
     def send(self, to: int, body: RoundBody) -> None:
         """To one elector; to ourselves by loopback."""

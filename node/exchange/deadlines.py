@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from node.exchange.core import Deadlines
-
 SAMPLES = 32
 """Certified rounds that are remembered."""
 DEVIATIONS = 4.0
@@ -40,6 +38,21 @@ PATIENCE_DOWN = 0.7
 """Factor back for each good one. Below sqrt(1/2), so that f of n >= 3f + 1 leaders who stall do
 not drive the waits up: 2^f * 0.7^(2f + 1) < 1."""
 PATIENCE_MAX = 64.0
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """Waits of one round, in seconds; derived from certified rounds."""
+
+    commit_s: float
+    """From the start of the round until HAVE of view 0."""
+    grace_s: float
+    """From when all but f commitments are held until HAVE of view 0, if that is sooner."""
+    step_s: float
+    """For one step of the reduction."""
+    view_s: float
+    """Timer of view 0; view v waits (1 + v) times as long, up to ``view_s_max``."""
+    view_s_max: float
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ The leader builds it, every elector builds it again and compares. docs/protocol.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from node.exchange.core import PlanState, RoundContext
+from node.exchange.reduction import need
 from node.ledger.frontier import Frontier, certified_frontier, entry_credits
+from node.ledger.succession import next_electorate
 from node.types import Digest
 from node.wire.messages import Commitment, Decision
 
@@ -26,6 +28,8 @@ def decision_of(
     roots: tuple[Digest, ...],
     state_root: Digest,
     commitments: Mapping[Digest, Commitment],
+    beacon: bytes = b"",
+    unrevealed: tuple[int, ...] = (),
 ) -> Decision:
     """The decision that a plan and its agreed results lead to.
 
@@ -36,11 +40,15 @@ def decision_of(
         roots: agreed root of each part's result.
         state_root: root of the state after them.
         commitments: those of the contributors, by id.
+        beacon: under which sketches backed the results, if they had to.
+        unrevealed: who kept a nonce from it: no credit for the contribution.
     """
     ids = dict(plan.listed)
     contributors = plan.resolution.contributors
     vectors = [commitments[ids[elector]].memory for elector in contributors]
     memory = certified_frontier(vectors, context.electorate.f, context.memory)
+    entered = tuple((e, ids[e]) for e in contributors)
+    refused = _refused(plan)
     return Decision(
         job=context.job,
         round=context.round,
@@ -48,30 +56,33 @@ def decision_of(
         skip=False,
         skip_reason="",
         rule=rule,
-        replicas=context.rules.replicas,
-        plan=tuple((e, ids[e]) for e in contributors),
-        refused=tuple(sorted((*plan.resolution.refused, *plan.absent))),
+        replicas=need(context.electorate, context.rules.replicas, plan.wide),
+        plan=entered,
+        refused=refused,
         result_roots=roots,
         state_root=state_root,
-        credits=_credits(context, contributors, memory),
+        credits=_credits(context, set(contributors).difference(unrevealed), memory),
         bans=plan.bans,
-        electors=_next_electors(context, plan.bans),
+        electors=next_electorate(
+            context.electorate, entered, refused, plan.bans, plan.admitted
+        ).keys,
         lease_until_round=context.lease_until_round,
         halted=False,
         memory=memory,
+        beacon=beacon,
+        unrevealed=unrevealed,
     )
 
 
-def _next_electors(context: RoundContext, bans: tuple[bytes, ...]) -> tuple[tuple[bytes, int], ...]:
-    """The electors without those that are banned; at least one is left (``check_list``)."""
-    return tuple(elector for elector in context.electorate.keys if elector[0] not in bans)
+def _refused(plan: PlanState) -> tuple[tuple[int, str], ...]:
+    return tuple(sorted((*plan.resolution.refused, *plan.absent)))
 
 
 def _credits(
-    context: RoundContext, contributors: tuple[int, ...], memory: Frontier
+    context: RoundContext, paid: Set[int], memory: Frontier
 ) -> tuple[tuple[int, int], ...]:
     """What a round mints, by elector: for contributions, and for entries of electors."""
-    minted = Counter(dict.fromkeys(contributors, CREDIT_MICRO))
+    minted = Counter(dict.fromkeys(paid, CREDIT_MICRO))
     indices = {peer: index for index, peer in enumerate(context.electorate.ids)}
     gained = entry_credits(context.memory, memory, ENTRIES_CREDITED_MAX)
     for author, entries in gained.items():
@@ -88,7 +99,7 @@ def skip_of(context: RoundContext, why: str, plan: PlanState | None = None) -> D
         why: ``too_few`` contributions, or ``view``: more than f views failed.
         plan: the plan that left too few, if there was one.
     """
-    refused = tuple(sorted((*plan.resolution.refused, *plan.absent))) if plan else ()
+    refused = _refused(plan) if plan else ()
     bans = plan.bans if plan else ()
     return Decision(
         job=context.job,
@@ -104,7 +115,7 @@ def skip_of(context: RoundContext, why: str, plan: PlanState | None = None) -> D
         state_root=context.state_root,
         credits=(),
         bans=bans,
-        electors=_next_electors(context, bans),
+        electors=next_electorate(context.electorate, (), refused, bans).keys,
         lease_until_round=context.lease_until_round,
         halted=False,
         memory=context.memory,

@@ -4,6 +4,7 @@ A ``Persist`` or ``Convicted`` is on disk before any later effect is carried out
 """
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from node.errors import PeerError
 from node.exchange.reduction import Resolution
@@ -16,6 +17,9 @@ from node.wire.messages import (
     RoundBody,
     Signed,
 )
+
+if TYPE_CHECKING:
+    from node.exchange.checking import Proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,21 @@ class Apply:
 
 
 @dataclass(frozen=True, slots=True)
+class Sketch:
+    """Sketch our own parts under a beacon; answer with ``on_sketched``."""
+
+    beacon_id: Digest
+    value: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Compare sketches with Gram matrices and results; answer with ``on_checked``."""
+
+    proof: "Proof"
+
+
+@dataclass(frozen=True, slots=True)
 class Fetch:
     """Get signed messages or results by id from one of ``ask``; answer with ``on_fetched``."""
 
@@ -142,6 +161,8 @@ Effect = (
     | Screen
     | Reduce
     | Apply
+    | Sketch
+    | Check
     | Fetch
     | KeepResults
     | Phase

@@ -1,4 +1,4 @@
-"""Duties of a view's leader: collect HAVEs, list, plan, propose, collect votes.
+"""Duties of a view's leader: collect HAVEs, list, plan, collect results, propose.
 
 Pure; part of ``RoundMachine``. A leader only proposes: whatever it says is checked by everybody.
 docs/protocol.md, "Leader".
@@ -6,27 +6,26 @@ docs/protocol.md, "Leader".
 
 from node.exchange.agreement import highest_lock
 from node.exchange.attempt import Attempt, agreed_roots
+from node.exchange.checking import Checking
 from node.exchange.core import PlanState, RoundCore
-from node.exchange.decide import decision_of, skip_of
 from node.exchange.effects import Apply, StartTimer
 from node.exchange.haves import named_by
+from node.exchange.proposing import Proposing
 from node.exchange.reducing import Reducing
 from node.exchange.reduction import parts_of, resolve
+from node.exchange.rules import rule
+from node.exchange.sealing import REVEALS_TIMER, SKETCHES_TIMER, Sealing
 from node.types import Digest
 from node.wire.convert import (
     decode_have,
-    decode_proposal,
     decode_results,
     decode_screens,
-    decode_vote,
     encode_evidence,
     encode_list,
     encode_plan,
-    encode_proposal,
 )
-from node.wire.convert_ledger import encode_decision
 from node.wire.limits import EVIDENCE_LIST_BYTES_MAX
-from node.wire.messages import Evidence, Have, ListMessage, Plan, Proposal, Signed
+from node.wire.messages import Evidence, Have, ListMessage, Plan, Signed
 
 SCREENS_TIMER = "screens"
 SETTLED_TIMER = "settled"
@@ -36,9 +35,14 @@ RESULTS_TIMER = "results"
 class Leading:
     """Leader duties of one round, for each view that we lead."""
 
-    def __init__(self, core: RoundCore, reducing: Reducing) -> None:
+    def __init__(
+        self, core: RoundCore, reducing: Reducing, checking: Checking, proposing: Proposing
+    ) -> None:
         self._core = core
         self._reducing = reducing
+        self._checking = checking
+        self._sealing = Sealing(core, checking)
+        self._proposing = proposing
         self._haves: dict[int, tuple[Signed, Have]] = {}
         """Elector -> its HAVE of the highest view."""
         self._attempt: Attempt | None = None
@@ -83,7 +87,7 @@ class Leading:
             return
         lock = highest_lock(have.prepared for _, have in haves.values())
         if lock is not None:
-            self._repropose(view)
+            self._proposing.again(view, self._signed_haves(view))
             return
         named = [
             item
@@ -96,11 +100,17 @@ class Leading:
             return
         core.once("lead", view)
         if view > core.electorate.f:
-            self._skip(view, "view")
+            self._proposing.skip(view, "view", self._signed_haves(view))
         elif len({e for e, _ in named}) < core.context.rules.group_min and not self._convicted():
-            self._skip(view, "too_few")
+            self._proposing.skip(view, "too_few", self._signed_haves(view))
         else:
-            self._list(self._signed_haves(view), wide=view > 0 or core.context.wide_first)
+            self._list(self._signed_haves(view), wide=view > 0 or self._wide_first())
+
+    def _wide_first(self) -> bool:
+        """The last round had to, or few reducers would answer what no sketch can check."""
+        core = self._core
+        checkable = rule(core.context.rules.rule).kind == "weights"
+        return core.context.wide_first or (core.checks and not checkable)
 
     def _current(self) -> Attempt | None:
         """The attempt of the current view; those of earlier views are over."""
@@ -113,13 +123,15 @@ class Leading:
     def _list(self, haves: tuple[Signed, ...], *, wide: bool) -> None:
         core = self._core
         view = core.agreement.view
-        out = self._convicted()
+        out, door = self._convicted(), core.context.door
+        held = tuple((e, i) for e, i in core.held() if e not in out)
         value = ListMessage(
             view=view,
             wide=wide,
             haves=haves,
-            commitments=tuple((e, i) for e, i in core.held() if e not in out),
+            commitments=held,
             evidence=tuple(out.values()),
+            applications=door.fitting(core.context.applicants, len(held)) if door else (),
         )
         signed = core.sign(f"list.{view}.{int(wide)}", "list", encode_list(value))
         self._attempt = Attempt(view, wide, signed.id, haves)
@@ -139,23 +151,6 @@ class Leading:
             if room >= 0:
                 out[elector] = core.convictions.held[elector]
         return out
-
-    def _repropose(self, view: int) -> None:
-        core = self._core
-        lock = core.agreement.lock
-        assert lock is not None
-        held = core.signed.get(lock.decision_id)
-        if held is None:
-            core.fetch((lock.decision_id,), tuple(v.elector for v in lock.votes))
-            return
-        core.once("lead", view)
-        decision = decode_proposal(held.body, held.job, held.round).decision
-        self._propose(Proposal(view, decision, None, (), self._signed_haves(view), lock))
-
-    def _skip(self, view: int, why: str) -> None:
-        core = self._core
-        decision = encode_decision(skip_of(core.context, why))
-        self._propose(Proposal(view, decision, None, (), self._signed_haves(view), None))
 
     # SCREEN -> PLAN ----------------------------------------------------------------------------
 
@@ -183,6 +178,10 @@ class Leading:
         """The wait for screens or results of one attempt is over."""
         attempt = self._current()
         if attempt is None or attempt.list_id.hex() != list_hex:
+            return
+        if name in (REVEALS_TIMER, SKETCHES_TIMER):
+            self._sealing.on_timer(name, attempt)
+            self.advance()
             return
         if name in (SCREENS_TIMER, SETTLED_TIMER) and attempt.plan_id is None:
             self._plan(attempt)
@@ -236,8 +235,9 @@ class Leading:
         if attempt is None or attempt.plan_id != plan_id:
             return
         if not self._reducing.rule_for(len(state.resolution.contributors)):
-            decision = encode_decision(skip_of(self._core.context, "too_few", state))
-            self._propose(Proposal(attempt.view, decision, plan_id, (), (), None))
+            self._proposing.too_few(attempt.view, plan_id, state)
+        elif self._checking.needed(state) and not self._checking.possible(state):
+            self._list(attempt.haves, wide=True)
 
     # RESULT -> PROPOSE -------------------------------------------------------------------------
 
@@ -251,8 +251,20 @@ class Leading:
         attempt.results[elector] = (signed, dict(results.results))
         self.advance()
 
+    def on_reveal(self, signed: Signed) -> None:
+        """Take a nonce for the beacon of our seal."""
+        attempt = self._current()
+        if attempt is not None:
+            self._sealing.on_reveal(attempt, signed)
+
+    def on_sketch(self, signed: Signed) -> None:
+        """Take a contributor's sketches under our beacon."""
+        attempt = self._current()
+        if attempt is not None:
+            self._sealing.on_sketch(attempt, signed)
+
     def advance(self) -> None:
-        """Propose if results and the state that follows from them are there."""
+        """Propose if results, the state that follows and what backs them are there."""
         core = self._core
         attempt = self._current()
         if attempt is None or attempt.plan_id is None:
@@ -268,6 +280,9 @@ class Leading:
             if asked <= attempt.results.keys() and not attempt.wide:
                 self._list(attempt.haves, wide=True)  # they disagree: more of them must answer
             return
+        checked = self._checking.needed(state)
+        if checked:
+            self._sealing.collect(attempt)  # while bytes are on their way and the state is computed
         missing = [r for r in roots if r not in core.results]
         if missing:
             core.fetch(missing, tuple(attempt.results))
@@ -277,36 +292,8 @@ class Leading:
             if core.once("apply", roots):
                 core.effects.append(Apply(roots))
             return
-        if core.once("propose", attempt.view):
-            rule = self._reducing.rule_for(len(state.resolution.contributors))
-            decided = decision_of(core.context, state, rule, roots, state_root, core.opened)
-            decision = encode_decision(decided)
-            results = tuple(s for _, (s, _) in sorted(attempt.results.items()))
-            self._propose(Proposal(attempt.view, decision, attempt.plan_id, results, (), None))
-
-    def _propose(self, proposal: Proposal) -> None:
-        core = self._core
-        signed = core.sign(f"propose.{proposal.view}", "propose", encode_proposal(proposal))
-        core.phase("propose")
-        core.broadcast(signed)
-
-    # Votes -------------------------------------------------------------------------------------
-
-    def on_prepare(self, signed: Signed) -> None:
-        """Count a PREPARE; a quorum becomes a lock that goes to all."""
-        core = self._core
-        certificate = core.agreement.count_prepare(core.elector_of(signed), signed)
-        if certificate is not None:
-            core.broadcast(certificate)
-
-    def on_vote(self, signed: Signed) -> None:
-        """Count a COMMITVOTE; a quorum becomes the certificate that goes to all."""
-        core = self._core
-        elector = core.elector_of(signed)
-        held = core.signed.get(decode_vote(signed.body).decision_id)
-        if held is None:
-            return
-        decision = decode_proposal(held.body, held.job, held.round).decision
-        certificate = core.agreement.count_vote(elector, signed, decision)
-        if certificate is not None:
-            core.broadcast(certificate)
+        proof = self._sealing.proof(attempt) if checked else None
+        if attempt.failed:
+            self._list(attempt.haves, wide=True)
+        elif (proof or not checked) and core.once("propose", attempt.view):
+            self._proposing.results(attempt, state, roots, state_root, proof)

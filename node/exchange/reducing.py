@@ -7,11 +7,13 @@ from node.errors import BadSignature, Malformed, PeerError, TooLarge
 from node.exchange.agreement import highest_lock
 from node.exchange.core import PlanState, RoundCore
 from node.exchange.effects import Blame, Reduce, ScatterParts, Screen, SpreadResults, StartTimer
-from node.exchange.haves import named_by, open_haves
+from node.exchange.haves import check_applications, named_by, open_haves
 from node.exchange.reduction import packed_gram_fault, parts_of, resolve
-from node.ledger.evidence import accused
+from node.ledger.evidence import accused, breach_of
+from node.ledger.succession import ABSENT
 from node.types import Digest
 from node.wire.convert import (
+    decode_have,
     decode_list,
     decode_plan,
     decode_screens,
@@ -73,6 +75,7 @@ class Reducing:
                 raise PeerError(f"the list leaves out elector {item[0]}, whom {count} HAVEs name")
         if any(e >= core.electorate.n for e, _ in listed):
             raise Malformed("the list names an elector that does not exist")
+        check_applications(core, value)
         core.lists[signed.id] = value
         core.locks[signed.id] = highest_lock(h.prepared for h in haves)
         core.signed[signed.id] = signed
@@ -226,14 +229,23 @@ class Reducing:
         if resolution is None:
             raise PeerError(f"parts {lacking[:4]} of the plan lack equal screens")
         bans = tuple(sorted(accused(evidence) for evidence in value.evidence))
-        out = {core.electorate.index(key) for key in bans}
-        absent = tuple(
-            (e, "equivocation" if e in out else "absent")
-            for e in range(core.electorate.n)
-            if e not in listed
-        )
+        why = {core.electorate.index(accused(x)): breach_of(x).reason for x in value.evidence}
+        absent = tuple((e, why.get(e, ABSENT)) for e in range(core.electorate.n) if e not in listed)
         lock = core.locks[plan.list_id]
-        state = PlanState(value.view, value.wide, value.commitments, absent, bans, resolution, lock)
+        haves = ((core.elector_of(s), decode_have(s.body).nonce_hash) for s in value.haves)
+        nonces = {elector: bound for elector, bound in haves if bound}
+        admitted = tuple(application.signer for application in value.applications)
+        state = PlanState(
+            value.view,
+            value.wide,
+            value.commitments,
+            absent,
+            bans,
+            admitted,
+            resolution,
+            lock,
+            nonces,
+        )
         core.plans[signed.id] = state
         core.signed[signed.id] = signed
         return state

@@ -21,14 +21,15 @@ def reducer_orders(prev: Digest, electorate: Electorate, parts: int) -> tuple[tu
     """For each part, all electors in the order in which they are asked to reduce it.
 
     One permutation a round, drawn by hash of the last decision and rotated by the part, so that
-    every elector has the same load and nobody chooses its part.
+    every elector has the same load and nobody chooses its part. Who is away comes last, unrotated.
     """
     drawn = sorted(
         range(electorate.n), key=lambda e: digest("reducer", prev + electorate.keys[e][0])
     )
+    here = [e for e in drawn if e not in electorate.away]
+    away = [e for e in drawn if e in electorate.away]
     return tuple(
-        tuple(drawn[(part + k) % electorate.n] for k in range(electorate.n))
-        for part in range(parts)
+        (*(here[(part + k) % len(here)] for k in range(len(here))), *away) for part in range(parts)
     )
 
 

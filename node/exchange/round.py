@@ -10,9 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 
 from node.errors import Malformed, PeerError
 from node.exchange.agreement import Agreement
+from node.exchange.arriving import Arriving, Result
+from node.exchange.beacon import nonce_hash
+from node.exchange.checking import BeaconState, Checking, Proof
 from node.exchange.core import RoundContext, RoundCore
-from node.exchange.effects import Apply, Blame, Effect, StartTimer
-from node.exchange.leading import RESULTS_TIMER, SCREENS_TIMER, SETTLED_TIMER, Leading
+from node.exchange.effects import Blame, Effect, StartTimer
+from node.exchange.leading import Leading
+from node.exchange.proposing import Proposing
 from node.exchange.reducing import SCREEN_TIMER, Reducing
 from node.exchange.views import CALL_TIMER, VIEW_TIMER, ViewClock
 from node.exchange.voting import HEARD, Voting
@@ -27,6 +31,7 @@ from node.wire.messages import (
     Evidence,
     FetchReply,
     Have,
+    Judgement,
     PartScreen,
     PrepareCertificate,
     RoundBody,
@@ -36,11 +41,6 @@ from node.wire.messages import (
 )
 
 COMMIT_TIMER = "commit"
-RESULTS_KEPT_MAX = 8
-"""Whole results that are kept of one elector: an honest one sends two in a view."""
-
-Result = tuple[int, Digest, bytes]
-"""(part, root, encoded bytes); the root was computed from the bytes here."""
 
 
 class RoundMachine:
@@ -79,18 +79,34 @@ class RoundMachine:
         self.core.results = {root: (part, data) for part, root, data in results}
         self.core.convictions.restore(evidence or {})
         self._reducing = Reducing(self.core)
-        self._leading = Leading(self.core, self._reducing)
-        self._voting = Voting(self.core, self._reducing)
+        self._checking = Checking(self.core, self._reducing)
+        proposing = Proposing(self.core, self._reducing)
+        self._leading = Leading(self.core, self._reducing, self._checking, proposing)
+        self._voting = Voting(self.core, self._reducing, self._checking)
+        self._handlers: Mapping[str, Callable[[Signed], None]] = {
+            "have": self._on_have,
+            "screen": self._leading.on_screen,
+            "plan": self._on_plan,
+            "result": self._leading.on_result,
+            "seal": self._checking.on_seal,
+            "reveal": self._leading.on_reveal,
+            "beacon": self._checking.on_beacon,
+            "sketch": self._leading.on_sketch,
+            "propose": self._voting.on_propose,
+            "prepare": proposing.on_prepare,
+            "vote": proposing.on_vote,
+        }
         self._clock = ViewClock(self.core, self._leading.view_reached)
-        self._spread: dict[Digest, dict[int, Digest]] = {}
-        """Plan -> part -> root of the result that the part's first reducer sent."""
-        self._kept: dict[int, int] = {}
-        """Elector -> results that it was the first to send."""
+        self._arriving = Arriving(self.core)
 
     @property
     def view(self) -> int:
         """The current view."""
         return self.core.agreement.view
+
+    def backing(self, beacon: bytes) -> BeaconState | None:
+        """What a certified decision's beacon stands for, if it was verified here."""
+        return self._checking.backing(beacon)
 
     # Inputs ------------------------------------------------------------------------------------
 
@@ -132,7 +148,7 @@ class RoundMachine:
             self.core.effects.append(Blame(sender, error))
             return self._finish()
         pairs = zip(message.parts, roots, strict=True)
-        self._learn_results(sender, message.plan_id, [(p, r, data) for (p, data), r in pairs])
+        self._arriving.learn(sender, message.plan_id, [(p, r, data) for (p, data), r in pairs])
         if message.result is not None:
             self._take(sender, message.result)
         return self._finish()
@@ -143,7 +159,7 @@ class RoundMachine:
             if part < self.core.context.rules.parts:
                 self.core.results.setdefault(root, (part, data))
         for signed in reply.signed:
-            if signed.kind in ("commit", "list", "plan", "propose"):
+            if signed.kind in ("commit", "list", "plan", "seal", "beacon", "propose"):
                 try:
                     signer = self.core.elector_of(signed)
                 except PeerError:
@@ -162,7 +178,7 @@ class RoundMachine:
             self._clock.call()
         elif kind == SCREEN_TIMER:
             self._reducing.on_screen_timer(argument)
-        elif kind in (SCREENS_TIMER, SETTLED_TIMER, RESULTS_TIMER):
+        else:
             self._leading.on_timer(kind, argument)
         return self._finish()
 
@@ -175,8 +191,18 @@ class RoundMachine:
         """Our parts of the result are computed."""
         me = self.core.context.me
         assert me is not None
-        self._learn_results(me, plan_id, results)
+        self._arriving.learn(me, plan_id, results)
         self._reducing.on_reduced(plan_id, tuple((part, root) for part, root, _ in results))
+        return self._finish()
+
+    def on_sketched(self, beacon_id: Digest, parts: tuple[bytes, ...]) -> list[Effect]:
+        """Our own parts are sketched."""
+        self._checking.on_sketched(beacon_id, parts)
+        return self._finish()
+
+    def on_checked(self, proof: Proof, fault: str) -> list[Effect]:
+        """Sketches are compared; ``fault`` says why they refute the results, or nothing."""
+        self._checking.on_checked(proof, fault)
         return self._finish()
 
     def on_applied(self, roots: tuple[Digest, ...], state_root: Digest) -> list[Effect]:
@@ -202,11 +228,12 @@ class RoundMachine:
     def _advance(self) -> None:
         core = self.core
         held, electorate = core.settled, core.electorate
-        if self.view == 0 and held == electorate.n:
+        if self.view == 0 and not core.awaited:
             self._have()
         elif self.view == 0 and held >= electorate.n - electorate.f and core.once("grace"):
             core.effects.append(StartTimer(COMMIT_TIMER, core.context.deadlines.grace_s))
         self._reducing.advance()
+        self._checking.advance()
         if core.leading:
             self._leading.lead()
             self._leading.advance()
@@ -233,7 +260,7 @@ class RoundMachine:
             self._voting.on_prepared(body)
         elif isinstance(body, Certificate):
             self._voting.on_certificate(body)
-        elif isinstance(body, Contradiction | ForkEvidence):
+        elif isinstance(body, Contradiction | ForkEvidence | Judgement):
             self.core.convictions.on_evidence(sender, body)
         else:
             raise Malformed("this message is taken elsewhere")
@@ -242,24 +269,12 @@ class RoundMachine:
         core = self.core
         if signed.kind == "commit":
             core.learn_commitment(signed)
-        elif signed.kind == "have":
-            self._on_have(signed)
         elif signed.kind == "list":
             value = self._reducing.check_list(signed)
             self._enter(value.view)
             self._reducing.on_list(signed)
-        elif signed.kind == "screen":
-            self._leading.on_screen(signed)
-        elif signed.kind == "plan":
-            self._on_plan(signed)
-        elif signed.kind == "result":
-            self._leading.on_result(signed)
-        elif signed.kind == "propose":
-            self._voting.on_propose(signed)
-        elif signed.kind == "prepare":
-            self._leading.on_prepare(signed)
         else:
-            self._leading.on_vote(signed)
+            self._handlers[signed.kind](signed)
 
     def _on_have(self, signed: Signed) -> None:
         self._leading.on_have(signed)
@@ -270,31 +285,8 @@ class RoundMachine:
     def _on_plan(self, signed: Signed) -> None:
         state = self._reducing.on_plan(signed)
         if state is not None:
-            self._speculate(signed.id)
+            self._arriving.speculate(signed.id)
             self._leading.on_own_plan(signed.id, state)
-
-    def _learn_results(self, sender: int, plan_id: Digest, results: list[Result]) -> None:
-        known = self._spread.setdefault(plan_id, {})
-        for part, root, data in results:
-            if root not in self.core.results:
-                count = self._kept[sender] = self._kept.get(sender, 0) + 1
-                limit = RESULTS_KEPT_MAX * self.core.context.rules.parts
-                if count > limit and sender != self.core.context.me:
-                    continue  # If it should be the agreed one after all, it is fetched by root.
-                self.core.results[root] = (part, data)
-            plan = self.core.plans.get(plan_id)
-            if plan is None or plan.resolution.reducers[part][0] == sender:
-                known.setdefault(part, root)
-        self._speculate(plan_id)
-
-    def _speculate(self, plan_id: Digest) -> None:
-        """Compute the next state as soon as all parts are here, before it is proposed."""
-        core = self.core
-        known = self._spread.get(plan_id, {})
-        if plan_id in core.plans and len(known) == core.context.rules.parts:
-            roots = tuple(known[p] for p in range(core.context.rules.parts))
-            if core.once("apply", roots):
-                core.effects.append(Apply(roots))
 
     def _have(self) -> None:
         """Say what we hold, once a view: to the leader, after a failed view to all.
@@ -304,7 +296,10 @@ class RoundMachine:
         core = self.core
         if core.signer is None or f"have.{self.view}" in core.slots:
             return
-        have = Have(self.view, core.held(), core.agreement.lock)
+        bound = b""
+        if core.checks:
+            bound = nonce_hash(core.signer.nonce(core.context.job, core.context.round, self.view))
+        have = Have(self.view, core.held(), core.agreement.lock, bound)
         core.phase("have")
         signed = core.sign(f"have.{self.view}", "have", encode_have(have))
         if self.view:

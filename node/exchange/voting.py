@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from node.errors import BadSignature, PeerError
 from node.exchange.agreement import highest_lock
 from node.exchange.attempt import agreed_roots
+from node.exchange.checking import Checking, Proof
 from node.exchange.core import PlanState, RoundCore
 from node.exchange.decide import decision_of, skip_of
 from node.exchange.effects import Apply, Certified, KeepResults, Persist
@@ -16,7 +17,7 @@ from node.exchange.haves import named_by, open_haves
 from node.exchange.reducing import Reducing
 from node.ledger.votes import COMMIT_VOTE, PREPARE, check_certificate, decision_id
 from node.types import Digest
-from node.wire.convert import decode_proposal, decode_results
+from node.wire.convert import decode_proposal
 from node.wire.convert_ledger import decode_decision
 from node.wire.messages import Certificate, Decision, PrepareCertificate, Proposal, Signed
 
@@ -24,7 +25,7 @@ HEARD = "heard."
 """Prefix of the slots that keep the proposals which we prepared."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Pending:
     """A proposal that is being checked."""
 
@@ -32,14 +33,17 @@ class Pending:
     proposal: Proposal
     decision: Decision
     id: Digest
+    proof: Proof | None = None
+    """What backs its results, where they need it."""
 
 
 class Voting:
     """Voter duties of one round."""
 
-    def __init__(self, core: RoundCore, reducing: Reducing) -> None:
+    def __init__(self, core: RoundCore, reducing: Reducing, checking: Checking) -> None:
         self._core = core
         self._reducing = reducing
+        self._checking = checking
         self._pending: Pending | None = None
         self._early: Pending | None = None
         """A proposal of a view that we have not entered yet."""
@@ -129,6 +133,14 @@ class Voting:
         if missing:
             self._core.fetch(missing, (self._core.leader,))
             return False
+        if self._checking.needed(state) and self._reducing.rule_for(len(used)):
+            if not self._checking.possible(state):
+                raise PeerError("fewer results than liars, for a rule that no sketch can check")
+            pending.proof = self._checking.proof_of(proposal)
+            if pending.proof is None:
+                return False
+        elif proposal.beacon_id is not None or proposal.sketches:
+            raise PeerError("sketches for a plan that needs none")
         self._check_with_plan(pending, state)
         return True
 
@@ -143,23 +155,22 @@ class Voting:
         if not rule:
             expected = skip_of(core.context, "too_few", state)
         else:
-            roots = agreed_roots(state, self._result_roots(proposal), core.need(state.wide))
-            if roots is None:
-                raise PeerError("a part lacks equal results")
-            root = decision.state_root
-            expected = decision_of(core.context, state, rule, roots, root, core.opened)
+            beacon = pending.proof.beacon if pending.proof else None
+            roots = beacon.seal.roots if beacon else self._agreed(proposal, state)
+            expected = decision_of(
+                core.context, state, rule, roots, decision.state_root, core.opened,
+                beacon.value if beacon else b"", beacon.unrevealed if beacon else (),
+            )  # fmt: skip
         if decision != expected:
             raise PeerError("the decision does not follow from its plan and results")
 
-    def _result_roots(self, proposal: Proposal) -> dict[int, dict[int, Digest]]:
-        roots: dict[int, dict[int, Digest]] = {}
-        for signed in proposal.results:
-            elector = self._core.elector_of(signed)
-            results = decode_results(signed.body)
-            if signed.kind != "result" or results.plan_id != proposal.plan_id:
-                raise PeerError("a result of another plan")
-            roots[elector] = dict(results.results)
-        return roots
+    def _agreed(self, proposal: Proposal, state: PlanState) -> tuple[Digest, ...]:
+        assert proposal.plan_id is not None
+        roots = self._checking.roots_of(proposal.results, proposal.plan_id)
+        agreed = agreed_roots(state, roots, self._core.need(state.wide))
+        if agreed is None:
+            raise PeerError("a part lacks equal results")
+        return agreed
 
     def _check_without_plan(self, pending: Pending) -> None:
         core = self._core
@@ -205,7 +216,10 @@ class Voting:
             return False
         if state_root != decision.state_root:
             raise PeerError("the proposed state is not the one that its results lead to")
-        return True
+        fault = self._checking.verdict(pending.proof) if pending.proof else ""
+        if fault:
+            raise PeerError(f"the results are refuted: {fault}")
+        return fault is not None
 
     # Locks and certificates --------------------------------------------------------------------
 

@@ -6,11 +6,10 @@ Flow. Who is drawn, and what convicts, is in ``exchange.auditing``; how one audi
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
 
-from node.errors import BadSignature, FalseWork, PeerError, Refused, Unavailable
+from node.errors import BadSignature, FalseFinding, PeerError, Refused, Unavailable
 from node.exchange.auditing import (
     CASES_KEPT_ROUNDS,
     OBJECTIONS,
@@ -22,21 +21,18 @@ from node.exchange.auditing import (
     first_auditor,
     is_drawn,
 )
-from node.exchange.core import RoundContext
 from node.identity import peer_id_of, public_key_of
 from node.jobs.auditor import Auditor, Subject
+from node.jobs.closed import Closed
 from node.jobs.courier import Counters
 from node.jobs.deps import RunnerDeps
-from node.jobs.encoding import Local
 from node.jobs.geometry import Geometry
 from node.jobs.manifest import JobManifest
 from node.jobs.opening import Openings
 from node.jobs.progress import Audits
-from node.jobs.replica import Replica
-from node.jobs.round_flow import RoundOutcome
 from node.ledger.chain import Head
-from node.ledger.votes import decision_id
-from node.ports import FloatVector, Worker
+from node.ledger.evidence import contradiction
+from node.ports import Worker
 from node.types import Digest, PeerId
 from node.wire.audit import (
     KIND,
@@ -46,7 +42,7 @@ from node.wire.audit import (
     encode_finding,
     encode_signed_finding,
 )
-from node.wire.messages import Commitment, Decision, Signed
+from node.wire.messages import Evidence, Signed
 
 FINDING_METHOD = "finding/1"
 PARAMS_MAX = 1 << 23
@@ -63,36 +59,6 @@ def is_auditable(manifest: JobManifest, g: Geometry, worker: Worker) -> bool:
     return manifest.audit.rate > 0 and worker.replayable and g.d <= PARAMS_MAX
 
 
-@dataclass(frozen=True)
-class Closed:
-    """A round that was certified here, and what an audit of it needs."""
-
-    context: RoundContext
-    decision: Decision
-    decision_id: Digest
-    params: FloatVector
-    """Of the state before the round. Shape [d]."""
-    opened: Mapping[Digest, Commitment]
-    """Commitment id -> commitment, of those that were seen."""
-    local: Local
-    """Ours before the round."""
-    after_skip: bool
-    """The round before it was a SKIP."""
-
-    @classmethod
-    def of(
-        cls,
-        context: RoundContext,
-        outcome: RoundOutcome,
-        opened: Mapping[Digest, Commitment],
-        before: Replica,
-    ) -> Self:
-        """A round as it ended; ``before``: the replica, which does not know yet."""
-        id_ = decision_id(outcome.certificate.decision)
-        params, local = before.state.params, before.local
-        return cls(context, outcome.decision, id_, params, opened, local, before.after_skip)
-
-
 @dataclass
 class _Open:
     """A case that this node may have to look into."""
@@ -100,6 +66,15 @@ class _Open:
     case: Case
     subject: Subject
     is_done: bool = False
+
+
+@dataclass(frozen=True, order=True)
+class _Turn:
+    """When a case is looked into: those that somebody objected to before those just drawn."""
+
+    drawn: bool
+    place: int
+    open: _Open = field(compare=False)
 
 
 class Auditing:
@@ -115,6 +90,7 @@ class Auditing:
         counters: traffic of the job.
         shown: what status shows.
         may_sign: whether this node may sign findings.
+        convict: takes evidence that was found here, and checked.
     """
 
     def __init__(
@@ -128,6 +104,7 @@ class Auditing:
         counters: Counters,
         shown: Audits,
         may_sign: bool,
+        convict: Callable[[Evidence], Coroutine[None, None, None]],
     ) -> None:
         self.is_on = is_auditable(manifest, g, worker)
         self.tally = Tally()
@@ -143,13 +120,17 @@ class Auditing:
         self._counters = counters
         self._shown = shown
         self._may_sign = may_sign
+        self._convict = convict
         self._own = deps.signer.public_key
         self._openings = Openings(g, worker, group)
         self._history = History()
         self._round = 0
         self._open: dict[Digest, _Open] = {}
-        self._queue: asyncio.Queue[_Open] = asyncio.Queue()
+        self._refuted: set[tuple[bytes, Digest]] = set()
+        """(auditor, commitment) of false objections that were blamed."""
+        self._queue: asyncio.PriorityQueue[_Turn] = asyncio.PriorityQueue()
         """Bounded by the open cases: each is queued once."""
+        self._turns = 0
 
     # Rounds ------------------------------------------------------------------------------------
 
@@ -174,7 +155,7 @@ class Auditing:
         self._openings.forget(oldest)
         for id_ in [i for i, o in self._open.items() if o.case.contribution.round < oldest]:
             del self._open[id_]
-        plan = contributions(decision, electorate, closed.opened)
+        plan = contributions(decision, electorate, closed.opened, closed.signed)
         for each in () if closed.after_skip else plan:
             if is_drawn(closed.decision_id, each.commitment_id, self._rate):
                 self._draw(closed, each, plan)
@@ -194,12 +175,13 @@ class Auditing:
         subject = Subject(drawn, closed.context, closed.params, follows)
         open_ = self._open[drawn.commitment_id] = _Open(case, subject)
         if first == self._own:
-            self._look_into(open_)
+            self._look_into(open_, drawn=True)
 
-    def _look_into(self, open_: _Open) -> None:
+    def _look_into(self, open_: _Open, *, drawn: bool) -> None:
         if not open_.is_done and self._may_sign:
             open_.is_done = True
-            self._queue.put_nowait(open_)
+            self._turns += 1
+            self._queue.put_nowait(_Turn(drawn, self._turns, open_))
 
     async def opening(self, peer: PeerId, round_: int) -> AsyncIterator[bytes]:
         """Reply of "opening/1"; see ``Openings.give``."""
@@ -214,7 +196,7 @@ class Auditing:
 
     async def _look(self) -> None:
         while True:
-            open_ = await self._queue.get()
+            open_ = (await self._queue.get()).open
             author, round_ = open_.subject.contribution.author, open_.subject.contribution.round
             if author in self.tally.convicted():
                 continue
@@ -269,26 +251,39 @@ class Auditing:
             raise PeerError("a finding is sent by who signed it")
         if signed.round > self._round:
             raise Refused("that round is not over here")
-        if self.tally.expects(signed) is None:
+        other = self.tally.other(signed)
+        if self.tally.expects(signed) is None and other is None:
             return  # before the signature, whose check costs most
         place = (signed.signer, KIND, signed.job, signed.round, signed.body)
         if not self._deps.verify(*place, signed.signature):
             raise BadSignature("the signature of the finding does not verify")
+        if other is not None and (found := contradiction(other, signed)) is not None:
+            self._group.create_task(self._convict(found))
         case = self._count(signed)
         if case is None or signed.signer != case.first:
             return
         open_ = self._open.get(case.contribution.commitment_id)
         if open_ is not None and decode_finding(signed.body).verdict in OBJECTIONS:
-            self._look_into(open_)
+            self._look_into(open_, drawn=False)
 
     def _count(self, signed: Signed) -> Case | None:
-        """Count a finding; who is convicted by it is blamed once. Its case, if it is new."""
-        before = self.tally.convicted()
+        """Count a finding; whom it convicts, or shows to accuse falsely, pays. Its case, if new."""
         case = self.tally.add(signed)
-        for key, round_ in self.tally.convicted().items():
-            if key not in before:
-                peer = peer_id_of(key)
-                self._shown.convicted[peer] = round_
-                self._deps.on_event("convicted", peer=peer, round=round_)
-                self._deps.on_blame(peer, FalseWork(f"its work of round {round_} is false"))
+        for judged in self.tally.judgements():
+            peer = peer_id_of(judged.commitment.signer)
+            if peer not in self._shown.convicted:
+                self._shown.convicted[peer] = judged.commitment.round
+                self._deps.on_event("judged", peer=peer, round=judged.commitment.round)
+                self._group.create_task(self._convict(judged))
+        if case is not None:
+            self._blame_refuted(case)
         return case
+
+    def _blame_refuted(self, case: Case) -> None:
+        """Score auditors that objected to what enough others found true; each once."""
+        on = case.contribution
+        for key in sorted(self.tally.refuted(case)):
+            if key != self._own and (key, on.commitment_id) not in self._refuted:
+                self._refuted.add((key, on.commitment_id))
+                error = FalseFinding(f"its finding on round {on.round} is false")
+                self._deps.on_blame(peer_id_of(key), error)

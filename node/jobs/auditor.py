@@ -177,23 +177,38 @@ class Auditor:
             shard=shard_of(contribution.author, self.founders),
         )
         try:
-            reply = await self._in_turn(request)
+            verdict, text, bits = await self._compare(subject, request, local)
+            if (
+                verdict is Verdict.MISMATCH
+                and bits != (await self._compare(subject, request, local))[2]
+            ):
+                # A machine that errs must not accuse: an objection is what it finds twice.
+                return Verdict.INCONCLUSIVE, "two replays differ"
         except (WorkerFailed, ConfigError) as error:
             return Verdict.INCONCLUSIVE, str(error)
+        return verdict, text
+
+    async def _compare(
+        self, subject: Subject, request: ReplayRequest, local: Local
+    ) -> tuple[Verdict, str, object]:
+        """One replay: verdict, reason, and what tells its bits from those of another."""
+        contribution, commitment = subject.contribution, subject.contribution.commitment
+        reply = await self._in_turn(request)
         if reply is None:
-            return Verdict.MISMATCH, "no training reaches the local state that was opened"
+            text = "no training reaches the local state that was opened"
+            return Verdict.MISMATCH, text, None
         self.shown.steps += commitment.steps
         self.shown.seconds += reply.seconds
-        around = optimizer_hash(optimizer), reply.local_after
+        around = optimizer_hash(request.local_state), reply.local_after
         again = await self.compute.maths(
             lambda: (
                 encode_update(
                     self.g,
                     reply.update,
                     local,
-                    round_=round_,
-                    peer=author,
-                    prev=prev,
+                    round_=contribution.round,
+                    peer=peer_id_of(contribution.author),
+                    prev=subject.context.prev,
                     root=commitment.state_root,
                     steps=commitment.steps,
                     loss=0.0,
@@ -202,11 +217,12 @@ class Auditor:
             ),
             cost_s=self.g.d * S_PER_PARAM,
         )
+        bits = again.parts, again.local_after
         if again.parts != commitment.parts:
-            return Verdict.MISMATCH, "its steps give other parts"
+            return Verdict.MISMATCH, "its steps give other parts", bits
         if again.local_after != commitment.local_after:
-            return Verdict.MISMATCH, "its steps leave another local memory"
-        return Verdict.OK, ""
+            return Verdict.MISMATCH, "its steps leave another local memory", bits
+        return Verdict.OK, "", bits
 
     async def _in_turn(self, request: ReplayRequest) -> ReplayReply | None:
         """Replay while the node's own training does not need the worker."""

@@ -3,7 +3,8 @@
 import asyncio
 from dataclasses import dataclass
 
-from node.jobs.auditing import Auditing, Closed
+from node.jobs.auditing import Auditing
+from node.jobs.closed import Closed
 from node.jobs.deps import RunnerDeps
 from node.jobs.encoding import Replayable, data_seed, encode_update
 from node.jobs.manifest import JobManifest

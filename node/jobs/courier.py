@@ -20,6 +20,7 @@ from node.wire.messages import (
     Contradiction,
     FetchReply,
     FetchRequest,
+    Judgement,
     PrepareCertificate,
     RoundBody,
     RoundMessage,
@@ -37,6 +38,8 @@ ASK_S_MAX = 3.0
 ACK_BYTES_MAX = 128
 UNKNOWN_JOB = "unknown job"
 """Refusal of a node that does not run the job, or not yet."""
+NOT_YET = "no elector of this round"
+"""Refusal of a node that is not yet in the round of a message from who may be an elector then."""
 
 
 @dataclass
@@ -100,7 +103,7 @@ class Courier:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, RETRY_S_MAX)
             except PeerError as error:
-                if UNKNOWN_JOB in str(error):  # it is still starting
+                if UNKNOWN_JOB in str(error) or NOT_YET in str(error):  # it is still starting
                     await asyncio.sleep(pause_s)
                     continue
                 return  # it refuses this message: sending it again changes nothing
@@ -169,5 +172,6 @@ def kind_of(body: RoundBody) -> str:
         Certificate: "certificate",
         Contradiction: "evidence",
         ForkEvidence: "evidence",
+        Judgement: "evidence",
     }
     return names[type(body)]

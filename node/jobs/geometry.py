@@ -9,6 +9,7 @@ from node.exchange.codecs import Codec, codec
 from node.exchange.core import RoundRules
 from node.exchange.partition import part_slices
 from node.exchange.rules import rule
+from node.exchange.sketch import bucket_counts
 from node.jobs.manifest import JobManifest
 from node.ledger.electorate import Electorate
 from node.state.snapshot import Shapes
@@ -49,6 +50,7 @@ class Geometry:
             replicas=min(exchange.replicas or electorate.replicas, electorate.n),
             group_min=max(manifest.round.group_min, small.m_min(f)),
             rule_min=rule(exchange.rule).m_min(f),
+            buckets=bucket_counts(electorate.n, self.part_sizes),
         )
         return replace(self, rules=rules, f=f)
 

@@ -15,8 +15,11 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from node.config import Many, Settings, build, read_toml
 from node.errors import BadSignature, Malformed, TooLarge
-from node.identity import Signer, Verifier, verify
+from node.identity import Signer, Verifier, public_key_of, verify
 from node.jobs.manifest_values import INT_MAX, RuleText, peer, plain
+from node.ledger.admission import AdmissionRules
+from node.ledger.chain import Head, genesis
+from node.ledger.electorate import Electorate
 from node.types import ELECTORS_MAX, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, JobId, PeerId
 from node.wire import peer_pb2
 
@@ -104,14 +107,23 @@ class ElectorateSection(Settings):
         default=(), max_length=ELECTORS_MAX
     )
     """E_1, peer ids. Empty: the proposer alone, written in when the manifest is signed."""
-    admission: Literal["list"] = "list"
-    """``list``: the founders and nobody else."""
 
     @model_validator(mode="after")
     def _distinct(self) -> "ElectorateSection":
         if len(set(self.founders)) != len(self.founders):
             raise ValueError("founders must not repeat")
         return self
+
+
+class AdmissionSection(Settings):
+    """Who may enter the electorate later. Founders that lost their seat by absence always may."""
+
+    mode: Literal["list", "work"] = "list"
+    """``list``: those in ``peers``; ``work``: also whoever proves work, a few at a time."""
+    peers: Many[Annotated[str, AfterValidator(peer)]] = Field(default=(), max_length=1024)
+    """Peer ids that may enter at any time."""
+    work_bits: int = Field(default=24, ge=1, le=40)
+    """Leading zero bits of the proof of work: 2^bits hashes on average, about 2 us each."""
 
 
 class AuditSection(Settings):
@@ -133,6 +145,7 @@ class JobManifest(Settings):
     outer: OuterSection = OuterSection()
     audit: AuditSection = AuditSection()
     electorate: ElectorateSection = ElectorateSection()
+    admission: AdmissionSection = AdmissionSection()
 
     @model_validator(mode="after")
     def _small(self) -> "JobManifest":
@@ -220,6 +233,15 @@ class SignedManifest:
     def founders(self) -> tuple[PeerId, ...]:
         """E_1, as listed."""
         return tuple(PeerId(peer) for peer in self.manifest.electorate.founders)
+
+    @property
+    def genesis(self) -> Head:
+        """The head of the job's chain before round 1."""
+        founders = Electorate.of(map(public_key_of, self.founders))
+        said = self.manifest.admission
+        keys = frozenset(map(public_key_of, (*self.founders, *said.peers)))
+        rules = AdmissionRules(said.mode, keys, said.work_bits)
+        return genesis(self.job_id, founders, self.manifest.job.rounds, rules)
 
     def encode(self) -> bytes:
         """Bytes of the wire message."""

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from node.ledger.assurance import assurance
 from node.types import PeerId
 from node.wire.messages import Decision
 
@@ -49,9 +50,12 @@ class Progress:
     round_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=ROUNDS_SHOWN))
     artifacts: Sequence[str] = ()
     audits: Audits = field(default_factory=Audits)
+    assurance: str = ""
+    """How sure the results of the last round that was no SKIP are."""
 
     def take(self, decision: Decision, ids: Sequence[PeerId]) -> None:
         """A round was decided; ``ids`` are its electors."""
         self.state, self.reason = "running", ""
         self.used = len(decision.plan)
         self.refused = {ids[e]: why for e, why in decision.refused}
+        self.assurance = assurance(decision, len(ids)) or self.assurance

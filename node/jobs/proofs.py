@@ -1,19 +1,22 @@
-"""The evidence that a node holds: one piece a key, on disk, for good, whatever the job.
+"""The evidence that a node holds: one piece a key, on disk, for good.
 
-Flow over the store. A node answers no call of a peer that is convicted here (``Gate``); electors
-among them leave their jobs by decision. docs/protocol.md, "Evidence".
+Flow over the store. A proof that stands alone holds whatever the job: a node answers no call of who
+is convicted by it (``Gate``). A judgement holds in its job alone, since it is worth what that job's
+electorate is: strangers may found a job in which they judge whom they like. Electors leave their
+jobs by decision. docs/protocol.md, "Evidence".
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 
 from node.errors import PeerError, Refused
-from node.identity import Verifier, peer_id_of
+from node.identity import Verifier
 from node.ledger.electorate import Electorate
-from node.ledger.evidence import accused_peer, describe, offender
+from node.ledger.evidence import accused_peer, offender
 from node.ports import Handler, Store, StreamHandler, Transport
-from node.types import PeerId
+from node.types import JobId, PeerId
 from node.wire.convert import decode_evidence, encode_evidence
-from node.wire.messages import Evidence
+from node.wire.messages import Evidence, Judgement
 
 PREFIX = "evidence/"
 HELD_MAX = 1024
@@ -26,31 +29,45 @@ class Proofs:
     Args:
         store: the node's disk.
         verify: checks what the disk gives back.
-        on_new: told of each convicted peer, at the start too: (peer, why).
+        on_new: told of each convicted peer, at the start too.
     """
 
     def __init__(
-        self, store: Store, verify: Verifier, on_new: Callable[[PeerId, str], None]
+        self, store: Store, verify: Verifier, on_new: Callable[[PeerId, Evidence], None]
     ) -> None:
         self._store = store
         self._verify = verify
         self._on_new = on_new
         self._held: dict[PeerId, Evidence] = {}
+        self._judged: dict[JobId, dict[PeerId, Judgement]] = {}
 
     @property
     def held(self) -> Mapping[PeerId, Evidence]:
-        """Peer -> the proof against it."""
+        """Peer -> the proof against it, whatever the job."""
         return self._held
+
+    def judged(self, job: JobId) -> Mapping[PeerId, Judgement]:
+        """Peer -> the judgement on its work in a job."""
+        return self._judged.get(job, {})
+
+    def all(self) -> Mapping[PeerId, Sequence[Evidence]]:
+        """Peer -> all that is held against it; what stands alone first."""
+        found: dict[PeerId, list[Evidence]] = {peer: [e] for peer, e in self._held.items()}
+        for _, judged in sorted(self._judged.items()):
+            for peer, judgement in judged.items():
+                found.setdefault(peer, []).append(judgement)
+        return found
 
     async def load(self) -> None:
         """Read what is on disk; what a faulty disk changed convicts nobody."""
         for _, data in await self._store.scan(PREFIX):
             try:
                 evidence = decode_evidence(data)
-                peer = peer_id_of(offender(evidence, self._verify))
+                # Judgements were checked against their electors before they came here.
+                offender(evidence, self._verify, partial(_signers, evidence))
             except PeerError:
                 continue
-            self._hold(peer, evidence)
+            self._hold(evidence)
 
     async def add(self, evidence: Evidence) -> None:
         """Keep evidence that was checked; durable when it returns. A second piece is not kept.
@@ -58,20 +75,39 @@ class Proofs:
         Raises:
             Unavailable: the disk takes nothing.
         """
-        peer = accused_peer(evidence)
-        if peer not in self._held and len(self._held) < HELD_MAX:
-            await self._store.put({PREFIX + peer: encode_evidence(evidence)})
-            self._hold(peer, evidence)
+        peer, count = accused_peer(evidence), len(self._held) + sum(map(len, self._judged.values()))
+        if self._is_new(evidence) and count < HELD_MAX:
+            at = f"/{evidence.commitment.job.hex()}" if isinstance(evidence, Judgement) else ""
+            await self._store.put({PREFIX + peer + at: encode_evidence(evidence)})
+            self._hold(evidence)
 
-    def against(self, electorate: Electorate) -> dict[int, Evidence]:
-        """Elector -> the proof that is held against it."""
-        found = ((e, self._held.get(peer)) for e, peer in enumerate(electorate.ids))
+    def against(self, electorate: Electorate, job: JobId) -> dict[int, Evidence]:
+        """Elector of a job -> a proof that holds against it there."""
+        held = {**self.judged(job), **self._held}
+        found = ((e, held.get(peer)) for e, peer in enumerate(electorate.ids))
         return {elector: evidence for elector, evidence in found if evidence is not None}
 
-    def _hold(self, peer: PeerId, evidence: Evidence) -> None:
-        if peer not in self._held:
-            self._held[peer] = evidence
-            self._on_new(peer, describe(evidence))
+    def _is_new(self, evidence: Evidence) -> bool:
+        held: Mapping[PeerId, Evidence] = self._held
+        if isinstance(evidence, Judgement):
+            held = self.judged(evidence.commitment.job)
+        return accused_peer(evidence) not in held
+
+    def _hold(self, evidence: Evidence) -> None:
+        if self._is_new(evidence):
+            peer = accused_peer(evidence)
+            if isinstance(evidence, Judgement):
+                self._judged.setdefault(evidence.commitment.job, {})[peer] = evidence
+            else:
+                self._held[peer] = evidence
+            self._on_new(peer, evidence)
+
+
+def _signers(evidence: Evidence, job: JobId, round_: int) -> Electorate | None:
+    """Everybody who speaks in a judgement, in place of the electors of its round."""
+    if not isinstance(evidence, Judgement):
+        return None
+    return Electorate.of(s.signer for s in (evidence.commitment, *evidence.findings))
 
 
 class Gate:

@@ -6,10 +6,9 @@ Flow over the ``Store`` port. Keys and names are part of the data folder's layou
 
 from collections.abc import Mapping, Sequence
 
-from node.exchange.round import Result
+from node.exchange.arriving import Result
 from node.identity import Verifier
-from node.ledger.chain import Head, genesis, verify_next
-from node.ledger.electorate import Electorate
+from node.ledger.chain import Head, verify_next
 from node.ports import Store
 from node.state.outer import OuterState
 from node.state.snapshot import Shapes, from_safetensors, safetensors_chunks
@@ -56,11 +55,8 @@ class JobRecords:
             found.append(decode_certificate(data))
         return found
 
-    async def chain(
-        self, founders: Electorate, rounds: int, verify: Verifier
-    ) -> tuple[Head, dict[int, Head]]:
-        """The verified chain on disk: its head, and the head after each round."""
-        head = genesis(self.job, founders, rounds)
+    async def chain(self, head: Head, verify: Verifier) -> tuple[Head, dict[int, Head]]:
+        """The verified chain on disk after ``head``, that before round 1: its head, and all."""
         heads = {0: head}
         for _, data in await self._store.scan(f"cert/{self._name}/"):
             head, _ = verify_next(head, decode_certificate(data), verify)

@@ -14,6 +14,7 @@ import numpy as np
 from node.errors import ConfigError, Unavailable
 from node.identity import public_key_of
 from node.jobs.deps import RunnerDeps
+from node.jobs.inquiring import Inquiring
 from node.jobs.scope import Scope
 from node.memory.config import MemorySpec
 from node.memory.feed import Change
@@ -83,6 +84,11 @@ class Remembering:
             may_append=deps.may_vote,
         )
         self._service = MemoryService(job, authors, spec, needs)
+        self._inquiring: Inquiring | None = None
+        if form.inquires:
+            self._inquiring = Inquiring(
+                ports.transport, job, self._own, authors, worker, deps.on_blame
+            )
         self.steps = 0
         """Of this process."""
         self._seen = 0
@@ -142,6 +148,10 @@ class Remembering:
         self._deps.memories.add(self._service)
         try:
             async with Scope() as group:
+                if self._inquiring is not None:
+                    await self._inquiring.meet()
+                    self._deps.memories.add_answers(self._job, self._inquiring.answer)
+                    group.create_task(self._inquiring.run(), name="memory-inquiries")
                 group.create_task(self._service.run(), name="memory")
                 if self._is_author:
                     group.create_task(self._collect(), name="memory-arrivals")

@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from node.exchange.core import Deadlines, RoundContext, RoundRules
+from node.exchange.core import RoundContext, RoundRules
+from node.exchange.deadlines import Deadlines
 from node.identity import Verifier
 from node.jobs.encoding import Encoded, Local
 from node.jobs.geometry import Geometry
@@ -23,7 +24,7 @@ from node.ports import Compute, FloatVector
 from node.state.outer import OuterState
 from node.state.snapshot import state_root
 from node.types import Digest
-from node.wire.messages import Decision
+from node.wire.messages import Decision, Signed
 
 S_PER_PARAM = 5e-9
 """Cost of one step of the state for one parameter, in seconds, for the simulator."""
@@ -83,7 +84,7 @@ class Replica:
             compute: the maths lane.
             verify: checks the chain on disk, which a faulty disk may have changed.
         """
-        head, heads = await records.chain(head.electorate, head.lease_until_round, verify)
+        head, heads = await records.chain(head, verify)
         state = start_state(g, initial)
         root = state_root(state, g.shapes)
         shelf = Shelf(records, compute, g)
@@ -134,7 +135,13 @@ class Replica:
     # Rounds ------------------------------------------------------------------------------------
 
     def context(
-        self, me: int | None, rules: RoundRules, deadlines: Deadlines, wide_first: bool
+        self,
+        me: int | None,
+        rules: RoundRules,
+        deadlines: Deadlines,
+        wide_first: bool,
+        quiet: frozenset[int],
+        applicants: tuple[Signed, ...],
     ) -> RoundContext:
         """Facts of the next round.
 
@@ -143,6 +150,8 @@ class Replica:
             rules: those of the round's electorate.
             deadlines: of this node.
             wide_first: see docs/protocol.md, "Leader".
+            quiet: electors for whose commitment nobody waits here.
+            applicants: see ``RoundContext``.
         """
         head = self.head
         return RoundContext(
@@ -157,6 +166,10 @@ class Replica:
             lease_until_round=head.lease_until_round,
             memory=head.memory,
             wide_first=wide_first,
+            quiet=quiet,
+            terms=head.terms,
+            door=head.door,
+            applicants=applicants,
         )
 
     def encoded(self, prev: Digest, encoded: Encoded) -> None:

@@ -8,13 +8,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from node.errors import Equivocation, Malformed, PeerError
+from node.errors import Malformed, PeerError
+from node.exchange.arriving import Result
 from node.exchange.core import RoundContext
 from node.exchange.deadlines import Durations, Failed
 from node.exchange.effects import (
     Apply,
     Blame,
     Certified,
+    Check,
     Convicted,
     Effect,
     Fetch,
@@ -25,17 +27,19 @@ from node.exchange.effects import (
     ScatterParts,
     Screen,
     Send,
+    Sketch,
     SpreadResults,
     StartTimer,
 )
-from node.exchange.round import Result, RoundMachine
+from node.exchange.round import RoundMachine
 from node.jobs.courier import Courier
 from node.jobs.encoding import Encoded
 from node.jobs.records import JobRecords
 from node.jobs.round_times import RoundTimes
 from node.jobs.round_work import RoundWork
 from node.jobs.scope import Scope
-from node.ledger.evidence import describe
+from node.jobs.sketching import CheckedRound
+from node.ledger.evidence import breach_of
 from node.ledger.votes import decision_id
 from node.state.outer import OuterState
 from node.types import Digest, PeerId
@@ -69,6 +73,8 @@ class RoundOutcome:
     """The state after it, where it was computed here."""
     durations: Durations | Failed | None
     """What the round teaches about deadlines; None where it was followed from outside."""
+    checked: CheckedRound | None = None
+    """What openings of its parts need, where sketches backed it."""
 
 
 @dataclass
@@ -198,7 +204,9 @@ class RoundFlow:
             durations = Failed()
         else:
             durations = self.times.durations(now)
-        return RoundOutcome(certified.certificate, decision, state, durations)
+        backing = self.machine.backing(decision.beacon) if decision.beacon else None
+        checked = self.work.checked(backing, decision) if backing else None
+        return RoundOutcome(certified.certificate, decision, state, durations, checked)
 
     async def _carry_out(self, effects: list[Effect]) -> Certified | None:
         await self._make_durable(effects)
@@ -213,8 +221,8 @@ class RoundFlow:
             elif isinstance(effect, Blame):
                 self.on_blame(self._peer(effect.elector), effect.error)
             elif isinstance(effect, Convicted):
-                self.on_blame(self._peer(effect.elector), Equivocation(describe(effect.evidence)))
-            elif isinstance(effect, (Screen, Reduce, Apply, Fetch)):
+                self.on_blame(self._peer(effect.elector), breach_of(effect.evidence))
+            elif isinstance(effect, (Screen, Reduce, Apply, Sketch, Check, Fetch)):
                 self.scope.create_task(self._do(effect))
             elif not isinstance(effect, (Persist, KeepResults)):
                 self._send(effect)
@@ -252,7 +260,7 @@ class RoundFlow:
             parts = tuple((p, self.work.own_parts[p]) for p in effect.parts)
             self.courier.send(self.context, (effect.to,), Scatter(effect.commitment, parts))
 
-    async def _do(self, effect: Screen | Reduce | Apply | Fetch) -> None:
+    async def _do(self, effect: Screen | Reduce | Apply | Sketch | Check | Fetch) -> None:
         """Work off the loop, then tell the machine."""
         machine = self.machine
         if isinstance(effect, Screen):
@@ -267,6 +275,13 @@ class RoundFlow:
             root = await self.work.apply(effect)
             if root is not None:
                 self._put(lambda: machine.on_applied(effect.roots, root))
+        elif isinstance(effect, Sketch):
+            parts = await self.work.sketch(effect)
+            if parts is not None:
+                self._put(lambda: machine.on_sketched(effect.beacon_id, parts))
+        elif isinstance(effect, Check):
+            fault = await self.work.check(effect)
+            self._put(lambda: machine.on_checked(effect.proof, fault))
         else:
             ask = [self._peer(e) for e in effect.ask]
             await self.courier.fetch(

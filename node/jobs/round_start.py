@@ -1,7 +1,8 @@
 """What a round begins with: what the disk kept of it, and the evidence against its electors."""
 
+from node.exchange.arriving import Result
 from node.exchange.core import RoundContext
-from node.exchange.round import Result, RoundMachine
+from node.exchange.round import RoundMachine
 from node.identity import Signer
 from node.jobs.deps import RunnerDeps
 from node.jobs.geometry import Geometry
@@ -43,7 +44,7 @@ async def begin_round(
         slots,
         lock,
         results,
-        deps.proofs.against(context.electorate),
+        deps.proofs.against(context.electorate, context.job),
         liar.signs,
     )
     work = RoundWork(machine.core, g, replica.state, deps.ports.compute, liar)

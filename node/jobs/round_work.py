@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from node.errors import Malformed
+from node.exchange.arriving import Result
+from node.exchange.checking import BeaconState
 from node.exchange.core import RoundContext, RoundCore
-from node.exchange.effects import Apply, Reduce, Screen
-from node.exchange.round import Result
+from node.exchange.effects import Apply, Check, Reduce, Screen, Sketch
 from node.exchange.rules import rule
 from node.jobs.geometry import Geometry
 from node.jobs.honest import HONEST
+from node.jobs.sketching import CheckedRound, refuted, sketch_parts
 from node.jobs.work import (
     Decoded,
     Row,
@@ -27,10 +29,12 @@ from node.jobs.work import (
 from node.ports import Behaviour, Compute
 from node.state.outer import OuterState
 from node.types import Digest
-from node.wire.messages import PartScreen
+from node.wire.messages import Decision, PartScreen
 
 S_PER_PARAM = 5e-9
 """Cost of screening, combining or applying one parameter, in seconds, for the simulator."""
+S_PER_SKETCHED = 60e-9
+"""Cost of sketching one parameter, in seconds, for the simulator."""
 S_PER_BYTE = 0.3e-9
 """Cost of hashing one byte, in seconds, for the simulator."""
 
@@ -150,6 +154,49 @@ class RoundWork:
         self.weights = dict(zip(contributors, weights, strict=True))
         self.reduced[effect.plan_id] = {part: data for part, _, data in results}
         return results
+
+    async def sketch(self, effect: Sketch) -> tuple[bytes, ...] | None:
+        """Sketches of our own parts; None after a restart lost them, or if nobody decodes them."""
+        if not self.own_parts:
+            return None
+        try:
+            return await self.compute.maths(
+                lambda: sketch_parts(self.g, effect.value, self.own_parts),
+                cost_s=self.g.d * S_PER_SKETCHED,
+            )
+        except Malformed:
+            return None
+
+    async def check(self, effect: Check) -> str:
+        """Why the sketches of a proof refute the results of its seal; empty: they do not."""
+        beacon, core = effect.proof.beacon, self.core
+        plan = beacon.seal.plan
+        ids = dict(plan.listed)
+        contributors = plan.resolution.contributors
+        commitments = {e: core.opened[ids[e]] for e in contributors if ids[e] in core.opened}
+        if len(commitments) < len(contributors):
+            return "a commitment is not here"
+        results = [core.results[root][1] for root in beacon.seal.roots]
+        rules = self._context.rules
+        name = rules.rule if len(contributors) >= rules.rule_min else rules.rule_small
+        return await self.compute.maths(
+            lambda: refuted(
+                self.g, plan.resolution, name, commitments, beacon.value, effect.proof.sketches,
+                results,
+            ),
+            cost_s=self.g.d * S_PER_SKETCHED,
+        )  # fmt: skip
+
+    def checked(self, beacon: BeaconState, decision: Decision) -> CheckedRound | None:
+        """What openings of a certified round's parts need; None if a commitment never came."""
+        opened = self.core.opened
+        if any(id_ not in opened for _, id_ in decision.plan):
+            return None
+        commitments = {e: opened[id_] for e, id_ in decision.plan}
+        return CheckedRound(
+            self._context, self.g, beacon.value, beacon.seal.plan, decision.rule,
+            decision.result_roots, commitments, self.own_parts,
+        )  # fmt: skip
 
     async def apply(self, effect: Apply) -> Digest | None:
         """Root of the state that follows; None if the results do not decode (all were liars)."""

@@ -10,30 +10,36 @@ from collections.abc import Sequence
 from node.errors import ConfigError, PeerError, Unavailable, WorkerFailed
 from node.exchange.canonical import golden_check
 from node.exchange.deadlines import Bounds, DeadlineEstimator
-from node.identity import public_key_of
-from node.jobs.auditing import Auditing, Closed
+from node.identity import peer_id_of, public_key_of
+from node.jobs.auditing import Auditing
 from node.jobs.behind import Behind
+from node.jobs.closed import Closed
 from node.jobs.contributing import Contributor
 from node.jobs.courier import Counters, Courier
 from node.jobs.deps import RunnerDeps
-from node.jobs.following import Following, why_following
+from node.jobs.following import Following, check_dropped, sharing, why_following
 from node.jobs.geometry import geometry
 from node.jobs.mailbox import Mailbox
 from node.jobs.manifest import SignedManifest
 from node.jobs.progress import Progress
+from node.jobs.recomputing import Recomputing
 from node.jobs.records import JobRecords
 from node.jobs.remembering import Remembering, remember
 from node.jobs.replica import Replica
 from node.jobs.round_flow import RoundFlow, RoundOutcome
 from node.jobs.round_start import begin_round
 from node.jobs.scope import Scope, first_of
+from node.jobs.seats import Applicants, Applying
 from node.jobs.shard import shard_of
+from node.jobs.silence import Silence
 from node.jobs.sync import Catcher
-from node.ledger.chain import Head, genesis
+from node.ledger.chain import Head
 from node.ledger.electorate import Electorate
+from node.ledger.evidence import accused, breach_of
+from node.ledger.succession import ABSENT
 from node.ports import Worker
 from node.types import PeerId
-from node.wire.messages import Ack, FetchReply, FetchRequest, RoundMessage
+from node.wire.messages import Ack, Evidence, FetchReply, FetchRequest, RoundMessage
 
 STATE_RETRY_S = 0.25
 """Pause before a state that nobody gave is asked for again."""
@@ -52,11 +58,12 @@ class JobRunner:
         self.flow: RoundFlow | None = None
         self.replica: Replica | None = None
         self.remembering: Remembering | None = None
-        founders = Electorate.of(map(public_key_of, signed.founders))
         self.auditing: Auditing | None = None
-        self._genesis = genesis(self.job, founders, self.manifest.job.rounds)
+        self.recomputing = Recomputing(deps, signed, self.counters, self.progress.audits)
+        self._genesis = signed.genesis
         self._records = JobRecords(deps.ports.store, self.job)
         self._mailbox = Mailbox()
+        self.applicants = Applicants(deps.verify)
         limits = self.manifest.round
         self._deadlines = DeadlineEstimator(
             Bounds(limits.commit_s_min, limits.commit_s_max, limits.view_s_min, limits.view_s_max)
@@ -64,6 +71,7 @@ class JobRunner:
         self._behind = Behind(lambda: self.head)
         self._following = Following(deps.signer.peer_id)
         self._wide_first = False
+        self._silence = Silence(deps.signer.peer_id)
 
     # Facts -------------------------------------------------------------------------------------
 
@@ -96,8 +104,10 @@ class JobRunner:
         """
         elector = self.head.electorate.index(public_key_of(peer))
         if elector is None:
-            raise PeerError("only electors take part in a round")
+            check_dropped(self.head, public_key_of(peer), message.round)
+            return Ack(self.round_now, self.head.id)
         self.counters.bytes_down += size
+        self._silence.heard(peer, self.round_now)
         if message.round == self.round_now and self.flow is not None:
             if message.prev != self.head.id:
                 raise PeerError("the message belongs to another chain of decisions")
@@ -142,46 +152,35 @@ class JobRunner:
         self.progress.warning = fault or ""
         self._may_vote = self.deps.may_vote and fault is None
         self.replica = await Replica.restore(
-            await worker.initial(),
-            self._genesis,
-            g,
-            self._records,
-            ports.compute,
+            await worker.initial(), self._genesis, g, self._records, ports.compute,
             self.deps.verify,
-        )
+        )  # fmt: skip
         self.progress.params = g.d
         async with Scope() as group:
             self._courier = Courier(
-                ports.transport,
-                self.deps.behaviour,
-                group,
-                self.manifest.round.call_s_max,
-                lambda: self.round_now,
-                self._behind.note,
-                self.counters,
-            )
+                ports.transport, self.deps.behaviour, group, self.manifest.round.call_s_max,
+                lambda: self.round_now, self._behind.note, self.counters,
+            )  # fmt: skip
             self._catcher = Catcher(
-                self._courier,
-                ports.transport,
-                self._records,
-                ports.compute,
-                self.deps.verify,
+                self._courier, ports.transport, self._records, ports.compute, self.deps.verify,
                 self.deps.on_blame,
-            )
+            )  # fmt: skip
+            self._applying = Applying(self.deps.signer, ports.compute, group, self._courier)
             group.create_task(self.replica.run_snapshots())
-            founders = self._genesis.electorate.ids
+            founders = self._genesis.electorate
             self.remembering = remember(
-                self.deps, self.job, founders, worker, lambda: self.head.electorate.ids
+                self.deps, self.job, founders.ids, worker, lambda: sharing(founders, self.head)
             )
             if self.remembering is not None:
                 group.create_task(self.remembering.run())
             self.auditing = Auditing(
                 self.deps, self.manifest, self._genesis, g, worker, group, self.counters,
-                self.progress.audits, self._may_vote,
+                self.progress.audits, self._may_vote, self._convict,
             )  # fmt: skip
             self.replica.auditable = self.auditing.is_on
             await self.auditing.start(self.replica.head.round)
             group.create_task(self.auditing.run())
+            group.create_task(self.recomputing.run())
             contributor = Contributor(
                 self.deps, self.manifest, self.progress, worker, self.replica, self.remembering,
                 self.auditing,
@@ -211,12 +210,23 @@ class JobRunner:
         self.progress.state = "running"
         if replica.is_current:
             self.progress.reason = why_following(self.head, self.deps.signer.public_key)
+            if self._may_vote:
+                await self._applying.ask(self.head, self._others())
             await asyncio.sleep(self._following.pause_s(self.head.round > before))
 
-    def _note_bans(self, before: Electorate) -> None:
+    def _note_electors(self, before: Electorate) -> None:
         if gone := [p for p in before.ids if p not in self.head.electorate.ids]:
-            self.deps.on_event("banned", job=self.manifest.job.name, peers=gone)
+            self.deps.on_event("electors_left", job=self.manifest.job.name, peers=gone)
             self.deps.on_electors()
+
+    async def _convict(self, evidence: Evidence) -> None:
+        """Evidence was found outside of a round: keep it, and tell the round in progress."""
+        await self.deps.proofs.add(evidence)
+        flow, key = self.flow, accused(evidence)
+        if flow and flow.context.me is not None and flow.context.electorate.index(key) is not None:
+            flow.take(flow.context.me, evidence)
+        else:  # the next round begins with what is on disk
+            self.deps.on_blame(peer_id_of(key), breach_of(evidence))
 
     # One round ---------------------------------------------------------------------------------
 
@@ -227,19 +237,16 @@ class JobRunner:
         signer = self.deps.signer if self._may_vote else None
         g = replica.g.with_electorate(self.manifest, self.head.electorate)
         waits = self._deadlines.deadlines()
-        context = replica.context(self.me, g.rules, waits, self._wide_first)
+        quiet = self._silence.quiet(self.head.electorate, round_)
+        seats = self.applicants.chosen(self.head)
+        context = replica.context(self.me, g.rules, waits, self._wide_first, quiet, seats)
         machine, work = await begin_round(context, g, replica, self._records, self.deps, signer)
         async with Scope() as scope:
             flow = self.flow = RoundFlow(
-                machine,
-                work,
-                self._records,
-                self._courier,
-                scope,
-                lambda phase: self.deps.failpoint(phase, round_),
-                self.deps.on_blame,
+                machine, work, self._records, self._courier, scope,
+                lambda phase: self.deps.failpoint(phase, round_), self.deps.on_blame,
                 self.deps.proofs.add,
-            )
+            )  # fmt: skip
             for elector, body in self._mailbox.take(round_, context.prev, context.electorate):
                 flow.take(elector, body)
             scope.create_task(self._behind.watch(flow, self._catcher, self._others()))
@@ -253,9 +260,10 @@ class JobRunner:
                 self.flow = None
                 flow.close()
                 scope.cancel_all()
-        closed = Closed.of(context, outcome, machine.core.opened, replica)
+        self.recomputing.closed(outcome.checked)
+        closed = Closed.of(outcome, machine.core, replica)
         contributor.closed(closed, used=await replica.close(outcome, self.me))
-        self._note_bans(context.electorate)
+        self._note_electors(context.electorate)
         self.deps.failpoint("certified", round_)
         self._note(outcome, flow, loop.time() - started)
 
@@ -264,24 +272,18 @@ class JobRunner:
         decision, view = outcome.decision, outcome.certificate.view
         if outcome.durations is not None:
             self._deadlines.add(outcome.durations)
-        self._wide_first = view > 0 or any(why != "absent" for _, why in decision.refused)
+        self._wide_first = view > 0 or any(why != ABSENT for _, why in decision.refused)
         ids = flow.context.electorate.ids
         shown = self.progress
         shown.take(decision, ids)
         shown.weights = {ids[e]: weight for e, weight in sorted(flow.work.weights.items())}
         shown.round_seconds.append(seconds)
         self.deps.on_event(
-            "round_certified",
-            job=self.manifest.job.name,
-            round=decision.round,
-            decision=self.head.id.hex()[:12],
-            view=view,
-            used=shown.used,
-            refused=len(shown.refused),
-            skip=decision.skip_reason or False,
-            seconds=round(seconds, 3),
-            steps=flow.times.steps(),
-        )
+            "round_certified", job=self.manifest.job.name, round=decision.round,
+            decision=self.head.id.hex()[:12], view=view, used=shown.used,
+            refused=len(shown.refused), skip=decision.skip_reason or False,
+            seconds=round(seconds, 3), steps=flow.times.steps(),
+        )  # fmt: skip
 
     # Catching up -------------------------------------------------------------------------------
 
@@ -305,7 +307,7 @@ class JobRunner:
                 await asyncio.sleep(STATE_RETRY_S)
         if head.round > before or state is not None:
             replica.jump(head, state, last[0] if last else None)
-            self._note_bans(electorate)
+            self._note_electors(electorate)
             await contributor.caught_up(head.round)
             self.deps.on_event("caught_up", round=head.round, missed=head.round - before)
 

@@ -14,12 +14,20 @@ from node.jobs.auditor import OPENING_METHOD
 from node.jobs.courier import FETCH_METHOD, ROUND_METHOD, UNKNOWN_JOB
 from node.jobs.deps import RunnerDeps
 from node.jobs.manifest import SignedManifest, decode_signed_manifest
+from node.jobs.recomputing import (
+    OBJECTION_METHOD,
+    REQUEST_BYTES,
+    ROW_METHOD,
+    decode_place,
+)
 from node.jobs.runner import JobRunner
 from node.jobs.scope import Scope
+from node.jobs.seats import APPLY_METHOD
 from node.jobs.serving import Shelf
 from node.jobs.sync import CHAIN_METHOD, CHUNKS_METHOD, STATE_METHOD
 from node.ports import Transport
 from node.types import JobId, PeerId
+from node.wire.admission import APPLICATION_BYTES, decode_signed_application
 from node.wire.audit import (
     FINDING_BYTES,
     OPENING_REQUEST_BYTES,
@@ -129,15 +137,21 @@ class JobService:
             concurrent_max=2,
         )
         transport.serve(FINDING_METHOD, self._on_finding, request_bytes_max=FINDING_BYTES)
+        transport.serve(ROW_METHOD, self._on_row, request_bytes_max=REQUEST_BYTES)
+        transport.serve(OBJECTION_METHOD, self._on_objection, request_bytes_max=REQUEST_BYTES)
+        transport.serve(APPLY_METHOD, self._on_application, request_bytes_max=APPLICATION_BYTES)
 
-    def _runner(self, job: JobId) -> JobRunner:
+    def _runner(self, job: JobId, peer: PeerId) -> JobRunner:
+        """The job that a peer calls for."""
         runner = self._runners.get(job)
         if runner is None:
             raise Refused(UNKNOWN_JOB)
+        if peer in self._deps.proofs.judged(job):
+            raise Refused("banned: a judgement on this key's work is held here", peer)
         return runner
 
-    def _shelf(self, job: JobId) -> Shelf:
-        replica = self._runner(job).replica
+    def _shelf(self, job: JobId, peer: PeerId) -> Shelf:
+        replica = self._runner(job, peer).replica
         if replica is None:
             raise Refused("the job is still starting here")
         return replica.shelf
@@ -145,7 +159,7 @@ class JobService:
     async def _on_round(self, peer: PeerId, request: bytes) -> bytes:
         try:
             message = decode_round(request)
-            runner = self._runner(message.job)
+            runner = self._runner(message.job, peer)
             return encode_ack(runner.on_message(peer, message, len(request)))
         except PeerError as error:
             if not isinstance(error, Refused):
@@ -154,43 +168,63 @@ class JobService:
 
     async def _on_fetch(self, peer: PeerId, request: bytes) -> bytes:
         wanted = self._decoded(peer, decode_fetch, request)
-        return encode_fetched(self._runner(wanted.job).on_fetch(peer, wanted))
+        return encode_fetched(self._runner(wanted.job, peer).on_fetch(peer, wanted))
 
     async def _on_chain(self, peer: PeerId, request: bytes) -> bytes:
         wanted = self._decoded(peer, decode_chain_request, request)
-        shelf = self._shelf(wanted.job)
+        shelf = self._shelf(wanted.job, peer)
         return await shelf.chain(wanted)
 
     async def _on_state(self, peer: PeerId, request: bytes) -> bytes:
         wanted = self._decoded(peer, decode_state_request, request)
-        shelf = self._shelf(wanted.job)
+        shelf = self._shelf(wanted.job, peer)
         return await shelf.hashes(wanted)
 
     async def _on_chunks(self, peer: PeerId, request: bytes) -> AsyncIterator[bytes]:
         wanted = self._decoded(peer, decode_state_request, request)
-        shelf = self._shelf(wanted.job)
+        shelf = self._shelf(wanted.job, peer)
         async for chunk in shelf.chunks(wanted):
             yield chunk
 
-    def _auditing(self, job: JobId) -> Auditing:
-        auditing = self._runner(job).auditing
+    def _auditing(self, job: JobId, peer: PeerId) -> Auditing:
+        auditing = self._runner(job, peer).auditing
         if auditing is None:
             raise Refused("the job is still starting here")
         return auditing
 
     async def _on_opening(self, peer: PeerId, request: bytes) -> AsyncIterator[bytes]:
         job, round_ = self._decoded(peer, decode_opening_request, request)
-        async for chunk in self._auditing(job).opening(peer, round_):
+        async for chunk in self._auditing(job, peer).opening(peer, round_):
             yield chunk
 
     async def _on_finding(self, peer: PeerId, request: bytes) -> bytes:
         signed = self._decoded(peer, decode_signed_finding, request)
         try:
-            self._auditing(signed.job).on_finding(peer, signed)
+            self._auditing(signed.job, peer).on_finding(peer, signed)
         except PeerError as error:
             if not isinstance(error, Refused):
                 self._blame(peer, error)
             raise
+        return b""
+
+    async def _on_application(self, peer: PeerId, request: bytes) -> bytes:
+        signed = self._decoded(peer, decode_signed_application, request)
+        runner = self._runner(signed.job, peer)
+        try:
+            runner.applicants.take(peer, signed, runner.head)
+        except PeerError as error:
+            if not isinstance(error, Refused):
+                self._blame(peer, error)
+            raise
+        return b""
+
+    async def _on_row(self, peer: PeerId, request: bytes) -> bytes:
+        job, round_, part = self._decoded(peer, decode_place, request)
+        return self._runner(job, peer).recomputing.row(peer, round_, part)
+
+    async def _on_objection(self, peer: PeerId, request: bytes) -> bytes:
+        job, round_, part = self._decoded(peer, decode_place, request)
+        self._runner(job, peer).recomputing.on_objection(peer, round_, part)
         return b""
 
     def _decoded(self, peer: PeerId, decode: Callable[[bytes], R], request: bytes) -> R:

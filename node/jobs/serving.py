@@ -14,8 +14,8 @@ from node.ports import Compute
 from node.state.outer import OuterState
 from node.state.snapshot import chunk, chunk_hashes
 from node.types import Digest
+from node.wire.chain_messages import ChainRequest, StateRequest
 from node.wire.convert_ledger import encode_chain, encode_state_reply
-from node.wire.messages import ChainRequest, StateRequest
 
 STATES_KEPT = 3
 """States that can be fetched: the newest and those just before it."""

@@ -50,6 +50,7 @@ def job_status(runner: JobRunner, electors_here: str) -> JobStatus:
         bans={peer_id_of(key): round_ for key, round_ in runner.head.bans.items()},
         audits=runner.progress.audits.shown(),
         convicted={str(p): r for p, r in runner.progress.audits.convicted.items()},
+        assurance=runner.progress.assurance,
     )
 
 

@@ -21,6 +21,7 @@ from node.ports import Compute, Transport
 from node.state.outer import OuterState
 from node.state.snapshot import CHUNK_BYTES, assemble, chunk_count, chunk_hash
 from node.types import DIGEST_BYTES, Digest, PeerId
+from node.wire.chain_messages import ChainRequest, StateRequest
 from node.wire.convert_ledger import (
     decode_chain,
     decode_state_reply,
@@ -28,7 +29,7 @@ from node.wire.convert_ledger import (
     encode_state_request,
 )
 from node.wire.limits import CHAIN_CERTIFICATES_MAX, CHAIN_REPLY_BYTES_MAX, CHUNKS_ASKED_MAX
-from node.wire.messages import Certificate, ChainRequest, Decision, StateRequest
+from node.wire.messages import Certificate, Decision
 
 CHAIN_METHOD = "chain/1"
 STATE_METHOD = "state/1"

@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from node.errors import ConfigError, PeerError
-from node.identity import peer_id_of, public_key_of, verify
+from node.identity import peer_id_of, verify
 from node.jobs.manifest import SignedManifest, decode_signed_manifest
 from node.jobs.records import MANIFEST_PREFIX
 from node.jobs.stopped_folder import StoppedFolder, open_stopped
 from node.jobs.verify_memory import verify_memory
-from node.ledger.chain import Head, genesis, verify_next
+from node.ledger.chain import Head, verify_next
 from node.ledger.electorate import Electorate
+from node.ledger.succession import electorate_of
 from node.state.snapshot import from_safetensors, state_root
-from node.types import PeerId
+from node.types import JobId, PeerId
 from node.wire.convert_ledger import decode_certificate
 
 
@@ -80,6 +81,29 @@ def verify_node_folder(path: Path, job: str | None = None) -> FolderReport:
     )
 
 
+def electors_in(path: Path, job: JobId, round_: int) -> Electorate | None:
+    """The electors of a round, as the chain in a folder proves; None: it does not reach so far.
+
+    Args:
+        path: Data folder of a node that does not run.
+        job: of the chain.
+        round_: its round.
+
+    Raises:
+        ConfigError: not the folder of a stopped node, or it does not hold the job.
+    """
+    with open_stopped(path) as folder:
+        try:
+            _, encoded = _choose(folder, job.hex())
+            signed, fault = _manifest(job.hex(), encoded)
+            if signed is None:
+                raise ConfigError(f"{path}: {fault}")
+            head, _ = _chain(folder, signed)
+        except sqlite3.Error as error:
+            raise ConfigError(f"the slot log in {path} cannot be read: {error}") from error
+    return None if round_ > head.round + 1 else electorate_of(head.terms, round_)
+
+
 def _choose(folder: StoppedFolder, job: str | None) -> tuple[str, bytes]:
     """Id and signed manifest of the job to verify."""
     manifests = dict(folder.scan(MANIFEST_PREFIX))
@@ -104,8 +128,7 @@ def _manifest(job: str, encoded: bytes) -> tuple[SignedManifest | None, str]:
 
 def _chain(folder: StoppedFolder, signed: SignedManifest) -> tuple[Head, str]:
     """The head of what verifies, and what is wrong after it."""
-    founders = Electorate.of(public_key_of(peer) for peer in signed.founders)
-    head = genesis(signed.job_id, founders, signed.manifest.job.rounds)
+    head = signed.genesis
     for key, data in folder.scan(f"cert/{signed.job_id.hex()}/"):
         due = head.round + 1
         if key != f"{due:012d}":

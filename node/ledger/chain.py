@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from node.errors import BadSignature, Malformed
-from node.identity import Verifier, peer_id_of
+from node.errors import BadSignature
+from node.identity import Verifier
+from node.ledger.admission import WINDOW_ROUNDS, AdmissionRules, Door
 from node.ledger.electorate import Electorate
 from node.ledger.frontier import Frontier
+from node.ledger.succession import UNLISTED, Terms, extended, next_electorate
 from node.ledger.votes import check_certificate, decision_id
 from node.merkle import digest
 from node.types import Digest, JobId
@@ -46,11 +48,37 @@ class Head:
     """How far each author of shared memory is certified to be."""
     bans: Mapping[bytes, int] = field(default_factory=dict)
     """Public key -> round whose decision banned it, for good."""
+    terms: Terms = ()
+    """The electorates so far, the newest last."""
+    admission: AdmissionRules = field(default_factory=AdmissionRules)
+    """Who may enter."""
+    admitted: tuple[int, ...] = ()
+    """Rounds of late in which strangers entered, one for each."""
+
+    @property
+    def door(self) -> Door:
+        """What decides who may enter by the next decision."""
+        return Door(
+            self.job, self.round + 1, self.electorate, self.admission, self.bans, self.admitted
+        )
 
 
-def genesis(job: JobId, founders: Electorate, rounds: int) -> Head:
-    """The head before round 1; the lease covers the manifest's rounds."""
-    return Head(job, 0, genesis_id(job), founders, None, {}, {}, 0, rounds)
+def genesis(
+    job: JobId, founders: Electorate, rounds: int, admission: AdmissionRules | None = None
+) -> Head:
+    """The head before round 1; the lease covers the manifest's rounds.
+
+    Args:
+        job: its id.
+        founders: first electorate.
+        rounds: last round of the job.
+        admission: the manifest's; None: founders alone may enter, again.
+    """
+    rules = admission or AdmissionRules(keys=frozenset(key for key, _ in founders.keys))
+    return Head(
+        job, 0, genesis_id(job), founders, None, {}, {}, 0, rounds,
+        terms=extended((), 1, founders), admission=rules,
+    )  # fmt: skip
 
 
 def extend(head: Head, decision: Decision, id_: Digest) -> Head:
@@ -60,11 +88,12 @@ def extend(head: Head, decision: Decision, id_: Digest) -> Head:
         credits[head.electorate.keys[elector][0]] += micro
     refusals = Counter(head.refusals)
     refusals.update(reason for _, reason in decision.refused)
+    electorate = _next(head, decision)
     return replace(
         head,
         round=decision.round,
         id=id_,
-        electorate=Electorate(decision.electors),
+        electorate=electorate,
         state_root=decision.state_root,
         credits=dict(credits),
         refusals=dict(refusals),
@@ -73,7 +102,24 @@ def extend(head: Head, decision: Decision, id_: Digest) -> Head:
         halted=decision.halted,
         memory=decision.memory,
         bans={**head.bans, **dict.fromkeys(decision.bans, decision.round)},
+        terms=extended(head.terms, decision.round + 1, electorate),
+        admitted=_admitted(head, decision),
     )
+
+
+def _newcomers(head: Head, decision: Decision) -> list[bytes]:
+    return [key for key, _ in decision.electors if head.electorate.index(key) is None]
+
+
+def _admitted(head: Head, decision: Decision) -> tuple[int, ...]:
+    recent = [r for r in head.admitted if r > decision.round - WINDOW_ROUNDS]
+    strangers = sum(map(head.door.is_stranger, _newcomers(head, decision)))
+    return (*recent, *[decision.round] * strangers)
+
+
+def _next(head: Head, decision: Decision) -> Electorate:
+    named = decision.plan, decision.refused, decision.bans
+    return next_electorate(head.electorate, *named, _newcomers(head, decision))
 
 
 def verify_next(head: Head, certificate: Certificate, verify: Verifier) -> tuple[Head, Decision]:
@@ -96,16 +142,18 @@ def check_parent(head: Head, decision: Decision) -> None:
         raise BadSignature("the job was halted, or its lease has ended")
     if decision.skip and head.state_root not in (None, decision.state_root):
         raise BadSignature("a SKIP may not change the state")
-    if any(e >= head.electorate.n for e, _ in (*decision.plan, *decision.refused)):
+    named = [e for e, _ in (*decision.plan, *decision.refused)]
+    if any(e >= head.electorate.n for e in (*named, *decision.unrevealed)):
         raise BadSignature("the decision names an elector that does not exist")
-    ids = [peer_id_of(key) for key, _ in decision.electors]
-    if ids != sorted(set(ids)):
-        raise Malformed("the next electorate is not sorted and distinct")
     if any(head.electorate.index(key) is None for key in decision.bans):
         raise BadSignature("the decision bans somebody who is no elector")
-    banned = {*head.bans, *decision.bans}
-    if any(key in banned for key, _ in decision.electors):
-        raise BadSignature("the next electorate holds somebody who is banned")
+    if len(decision.bans) == head.electorate.n:
+        raise BadSignature("the decision bans everybody")
+    others = [why for _, why in decision.refused if why not in UNLISTED]
+    listed = 0 if decision.skip else len(decision.plan) + len(others)
+    head.door.check_keys(_newcomers(head, decision), listed)
+    if decision.electors != _next(head, decision).keys:
+        raise BadSignature("the next electorate is not the one that follows from the decision")
     reached = {reach.author: reach for reach in decision.memory}
     for before in head.memory:
         after = reached.get(before.author, before)  # who is gone has forked

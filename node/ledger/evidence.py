@@ -1,33 +1,45 @@
-"""Evidence that a key lied: two messages that it signed for one slot, or a fork of shared memory.
+"""Evidence that a key lied: two messages for one slot, a fork of shared memory, or false work.
 
-Pure, and self-contained: whoever holds a piece checks it alone, years later, without the job. An
-honest node writes each signed value to disk under its slot before it sends it, and never signs a
-slot twice, so that no crash makes evidence. Implements docs/protocol.md, "Evidence".
+Pure. The first two are self-contained: whoever holds a piece checks it alone, years later, without
+the job. An honest node writes each signed value to disk under its slot before it sends it, and
+never signs a slot twice, so that no crash makes evidence. A judgement on false work also needs the
+electors of its round (``judging``). Implements docs/protocol.md, "Evidence".
 
 Source:
     Buchman, Kwon, Milosevic 2018, arXiv:1807.04938 (Tendermint): duplicate votes as evidence.
     Differs: every slot of a round counts, not votes alone.
 """
 
-from node.errors import BadSignature, Malformed
+from collections.abc import Callable
+
+from node.errors import BadSignature, Equivocation, FalseWork, Malformed, PeerError
 from node.identity import Verifier, peer_id_of, public_key_of
+from node.ledger.electorate import Electorate
 from node.ledger.forks import check_fork
-from node.types import PeerId
+from node.ledger.judging import check_judgement
+from node.types import JobId, PeerId
+from node.wire.audit import decode_finding
 from node.wire.convert import (
+    decode_beacon,
     decode_commitment,
     decode_have,
     decode_list,
     decode_plan,
     decode_proposal,
     decode_results,
+    decode_reveal,
     decode_screens,
+    decode_seal,
+    decode_sketches,
     decode_vote,
     encode_evidence,
 )
 from node.wire.limits import EVIDENCE_BYTES_MAX
 from node.wire.memory_messages import ForkEvidence
-from node.wire.messages import Contradiction, Evidence, Signed
+from node.wire.messages import Contradiction, Evidence, Judgement, Signed
 
+Electors = Callable[[JobId, int], Electorate | None]
+"""(job, round) -> its electors, as far as they are known."""
 Slot = tuple[str | int | bytes, ...]
 """Where a round has room for one value of each signer: the kind, and what tells places apart."""
 
@@ -55,8 +67,18 @@ def slot_of(signed: Signed) -> Slot:
         return kind, decode_results(body).plan_id
     if kind == "propose":
         return kind, decode_proposal(body, signed.job, signed.round).view
+    if kind == "seal":
+        return kind, decode_seal(body, signed.job, signed.round).plan_id
+    if kind == "reveal":
+        return kind, decode_reveal(body).view
+    if kind == "beacon":
+        return kind, decode_beacon(body, signed.job, signed.round).seal_id
+    if kind == "sketch":
+        return kind, decode_sketches(body).beacon_id
     if kind in ("prepare", "vote"):
         return kind, decode_vote(body).view
+    if kind == "finding":
+        return kind, decode_finding(body).commitment
     raise Malformed(f"nothing is signed as {kind!r} in a round")
 
 
@@ -71,7 +93,12 @@ def accused(evidence: Evidence) -> bytes:
     """Whose key it speaks of, before anything is checked: 32 bytes."""
     if isinstance(evidence, ForkEvidence):
         return public_key_of(evidence.author)
-    return evidence.first.signer
+    return (evidence.commitment if isinstance(evidence, Judgement) else evidence.first).signer
+
+
+def nobody(job: JobId, round_: int) -> Electorate | None:
+    """For who knows no chain: a judgement proves nothing to it."""
+    return None
 
 
 def accused_peer(evidence: Evidence) -> PeerId:
@@ -79,13 +106,25 @@ def accused_peer(evidence: Evidence) -> PeerId:
     return peer_id_of(accused(evidence))
 
 
-def offender(evidence: Evidence, verify: Verifier) -> bytes:
+def offender(evidence: Evidence, verify: Verifier, electors: Electors = nobody) -> bytes:
     """The public key that a piece of evidence (peer input) convicts; 32 bytes.
+
+    Args:
+        evidence: decoded.
+        verify: checks signatures.
+        electors: who voted when; asked where the evidence is a judgement.
 
     Raises:
         Malformed, TooLarge: the two do not contradict each other, or are not in order.
-        BadSignature: the key did not sign both.
+        BadSignature: the key did not sign both, or too few electors signed findings.
     """
+    if isinstance(evidence, Judgement):
+        on = evidence.commitment
+        electorate = electors(on.job, on.round)
+        if electorate is None:
+            raise Malformed(f"the electors of round {on.round} of its job are not known here")
+        check_judgement(evidence, electorate, verify)
+        return on.signer
     if isinstance(evidence, ForkEvidence):
         check_fork(evidence, evidence.one.header.job, verify)
         return accused(evidence)
@@ -113,6 +152,14 @@ def describe(evidence: Evidence) -> str:
     if isinstance(evidence, ForkEvidence):
         header = evidence.one.header
         return f"forked its chain of batches of job {header.job.hex()[:12]} at {header.seq}"
-    signed = evidence.first
+    signed = evidence.commitment if isinstance(evidence, Judgement) else evidence.first
     where = f"round {signed.round} of job {signed.job.hex()[:12]}"
+    if isinstance(evidence, Judgement):
+        return f"its work of {where} is false, as {len(evidence.findings)} auditors found"
     return f"signed two messages for one slot ({signed.kind}) in {where}"
+
+
+def breach_of(evidence: Evidence) -> PeerError:
+    """The error that its author is blamed for, which also names the refusal in a decision."""
+    kind = FalseWork if isinstance(evidence, Judgement) else Equivocation
+    return kind(describe(evidence))

@@ -22,6 +22,7 @@ BLAME: Mapping[str, float] = {
     "bad_signature": 5.0,
     "equivocation": 10.0,
     "false_work": 10.0,
+    "false_finding": 5.0,
     "refused": 0.0,
     "expired": 0.0,
     "wrong_swarm": 0.0,

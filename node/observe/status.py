@@ -66,6 +66,8 @@ class JobStatus:
     ``bytes``: of own local memory opened to auditors."""
     convicted: Mapping[str, int] = field(default_factory=dict)
     """Peer id -> round in which its work was false, as enough auditors found."""
+    assurance: str = ""
+    """How sure the results of the last certificate are, in words; empty before there is one."""
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,19 @@ class AdvanceReply:
     """There is nothing more to do until something arrives."""
 
 
+@dataclass(frozen=True)
+class InquireRequest:
+    """What passes between a worker's inquiry and those of other nodes: one of three things."""
+
+    own: str = ""
+    founders: Sequence[str] = ()
+    """Given once, first: this node, and who takes part. Answered with nothing."""
+    question: bytes = b""
+    """Another node's; the reply is the answer, empty if it is no question."""
+    answers: Sequence[bytes] = ()
+    """Those to the worker's last question. The reply is the next one, empty if there is none."""
+
+
 class Worker(Protocol):
     """One job's workload in its own process. Raises WorkerFailed from any call once it is dead."""
 
@@ -153,6 +166,10 @@ class Worker(Protocol):
 
     async def advance(self, request: AdvanceRequest) -> AdvanceReply:
         """One slice of a job that shares a memory."""
+        ...
+
+    async def inquire(self, request: InquireRequest) -> bytes:
+        """Ask or answer other nodes: only of a worker whose memory inquires."""
         ...
 
     async def train(self, request: TrainRequest) -> TrainReply:

@@ -6,6 +6,7 @@ decided elsewhere. Ledger messages are in ``convert_ledger``.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from node.errors import Malformed, TooLarge
 from node.types import (
@@ -42,17 +43,20 @@ from node.wire.limits import (
     PAYLOAD_BYTES_MAX,
     ROUND_MAX,
     SIGNED_BODY_BYTES_MAX,
+    SKETCHES_BYTES_MAX,
     SQUARE_NORM_MAX,
 )
 from node.wire.memory_messages import ForkEvidence
 from node.wire.messages import (
     Ack,
+    Beacon,
     Commitment,
     Contradiction,
     Evidence,
     FetchReply,
     FetchRequest,
     Have,
+    Judgement,
     ListMessage,
     PartCommitment,
     PartScreen,
@@ -60,18 +64,26 @@ from node.wire.messages import (
     PrepareCertificate,
     Proposal,
     Results,
+    Reveal,
     RoundBody,
     RoundMessage,
     Scatter,
     Screens,
+    Seal,
     Signed,
+    Sketches,
     Spread,
     Vote,
 )
 
 KINDS = frozenset(
-    ("commit", "have", "list", "screen", "plan", "result", "propose", "prepare", "vote")
-)
+    (
+        "commit", "have", "list", "screen", "plan", "result", "seal", "reveal", "beacon", "sketch",
+        "propose", "prepare", "vote",
+    )
+)  # fmt: skip
+APPLY = frozenset({"apply"})
+EVIDENCE_KINDS = KINDS | {"finding"}
 VOTE_BYTES = 4 + DIGEST_BYTES
 
 
@@ -95,8 +107,10 @@ def _signed_to(signed: Signed) -> pb.Signed:
     )
 
 
-def _signed_from(message: pb.Signed, job: JobId, round_: int) -> Signed:
-    if message.kind not in KINDS:
+def _signed_from(
+    message: pb.Signed, job: JobId, round_: int, kinds: frozenset[str] = KINDS
+) -> Signed:
+    if message.kind not in kinds:
         raise Malformed("unknown kind of signed message")
     if len(message.signer) != PUBLIC_KEY_BYTES or len(message.signature) != SIGNATURE_BYTES:
         raise Malformed("signer or signature has a wrong length")
@@ -130,6 +144,10 @@ def decode_signed(data: bytes, job: JobId, round_: int) -> Signed:
 def _evidence_to(evidence: Evidence) -> pb.Evidence:
     if isinstance(evidence, ForkEvidence):
         return pb.Evidence(job=evidence.one.header.job, fork=fork_to(evidence))
+    if isinstance(evidence, Judgement):
+        on = evidence.commitment
+        found = [_signed_to(finding) for finding in evidence.findings]
+        return pb.Evidence(job=on.job, round=on.round, first=_signed_to(on), findings=found)
     first, second = evidence.first, evidence.second
     pair = _signed_to(first), _signed_to(second)
     return pb.Evidence(job=first.job, round=first.round, first=pair[0], second=pair[1])
@@ -144,9 +162,10 @@ def _evidence_from(m: pb.Evidence) -> Evidence:
         value = fork_from(m.fork)
     else:
         round_ = check_round(m.round)
-        value = Contradiction(
-            _signed_from(m.first, job, round_), _signed_from(m.second, job, round_)
-        )
+        _count(m.findings, ELECTORS_MAX, "findings")
+        first = _signed_from(m.first, job, round_, EVIDENCE_KINDS)
+        others = [_signed_from(s, job, round_, EVIDENCE_KINDS) for s in (m.findings or (m.second,))]
+        value = Judgement(first, tuple(others)) if m.findings else Contradiction(first, others[0])
     if _bytes_of(_evidence_to(value)) != _bytes_of(m):
         raise Malformed("evidence with fields that say nothing, or of another job")
     return value
@@ -195,8 +214,6 @@ def encode_commitment(c: Commitment) -> bytes:
         loss_micro=c.loss_micro,
         local_before=c.local_before,
         local_after=c.local_after,
-        beacon=c.beacon,
-        sketch_root=c.sketch_root,
         memory=lines_to(c.memory),
         compute_class=c.compute_class,
     ).SerializeToString()
@@ -222,8 +239,6 @@ def decode_commitment(body: bytes) -> Commitment:
         loss_micro=m.loss_micro,
         local_before=_optional(m.local_before, "local_before"),
         local_after=_optional(m.local_after, "local_after"),
-        beacon=_optional(m.beacon, "beacon"),
-        sketch_root=_optional(m.sketch_root, "sketch_root"),
         memory=lines_from(m.memory),
         compute_class=_optional(m.compute_class, "compute_class"),
     )
@@ -247,6 +262,7 @@ def encode_have(h: Have) -> bytes:
         view=h.view,
         held=_held_to(h.held),
         prepared=prepared_to(h.prepared) if h.prepared else None,
+        nonce_hash=h.nonce_hash,
     ).SerializeToString()
 
 
@@ -255,7 +271,8 @@ def decode_have(body: bytes) -> Have:
     m = pb.Have()
     parse(m, body, 32 * 1024)
     prepared = prepared_from(m.prepared) if m.HasField("prepared") else None
-    return Have(check_view(m.view), _held_from(m.held), prepared)
+    nonce_hash = _optional(m.nonce_hash, "nonce_hash")
+    return Have(check_view(m.view), _held_from(m.held), prepared, nonce_hash)
 
 
 def encode_list(value: ListMessage) -> bytes:
@@ -266,6 +283,7 @@ def encode_list(value: ListMessage) -> bytes:
         haves=[_signed_to(h) for h in value.haves],
         commitments=_held_to(value.commitments),
         evidence=[_evidence_to(e) for e in value.evidence],
+        applications=[_signed_to(a) for a in value.applications],
     ).SerializeToString()
 
 
@@ -279,7 +297,16 @@ def decode_list(body: bytes, job: JobId, round_: int) -> ListMessage:
         haves=_all_signed(m.haves, job, round_, "haves"),
         commitments=_held_from(m.commitments),
         evidence=_all_evidence(m.evidence),
+        applications=_applications(m.applications, job),
     )
+
+
+def _applications(messages: Sequence[pb.Signed], job: JobId) -> tuple[Signed, ...]:
+    _count(messages, ELECTORS_MAX, "applications")
+    found = tuple(_signed_from(m, job, 0, APPLY) for m in messages)
+    if any(a.signer >= b.signer for a, b in pairwise(found)):
+        raise Malformed("applications must rise strictly by signer")
+    return found
 
 
 def encode_screens(value: Screens) -> bytes:
@@ -349,6 +376,63 @@ def decode_results(body: bytes) -> Results:
     )
 
 
+def encode_seal(value: Seal) -> bytes:
+    """Body of kind ``seal``."""
+    return pb.Seal(
+        plan_id=value.plan_id, results=[_signed_to(s) for s in value.results]
+    ).SerializeToString()
+
+
+def decode_seal(body: bytes, job: JobId, round_: int) -> Seal:
+    """Inverse of ``encode_seal``."""
+    m = pb.Seal()
+    parse(m, body, SIGNED_BODY_BYTES_MAX)
+    return Seal(digest(m.plan_id, "plan_id"), _all_signed(m.results, job, round_, "results"))
+
+
+def encode_reveal(value: Reveal) -> bytes:
+    """Body of kind ``reveal``."""
+    return pb.Reveal(view=value.view, seal_id=value.seal_id, nonce=value.nonce).SerializeToString()
+
+
+def decode_reveal(body: bytes) -> Reveal:
+    """Inverse of ``encode_reveal``."""
+    m = pb.Reveal()
+    parse(m, body, 128)
+    return Reveal(check_view(m.view), digest(m.seal_id, "seal_id"), digest(m.nonce, "nonce"))
+
+
+def encode_beacon(value: Beacon) -> bytes:
+    """Body of kind ``beacon``."""
+    return pb.Beacon(
+        seal_id=value.seal_id, reveals=[_signed_to(s) for s in value.reveals]
+    ).SerializeToString()
+
+
+def decode_beacon(body: bytes, job: JobId, round_: int) -> Beacon:
+    """Inverse of ``encode_beacon``."""
+    m = pb.Beacon()
+    parse(m, body, 32 * 1024)
+    return Beacon(digest(m.seal_id, "seal_id"), _all_signed(m.reveals, job, round_, "reveals"))
+
+
+def encode_sketches(value: Sketches) -> bytes:
+    """Body of kind ``sketch``."""
+    return pb.Sketches(beacon_id=value.beacon_id, parts=list(value.parts)).SerializeToString()
+
+
+def decode_sketches(body: bytes) -> Sketches:
+    """Inverse of ``encode_sketches``."""
+    m = pb.Sketches()
+    parse(m, body, SKETCHES_BYTES_MAX)
+    _count(m.parts, PARTS_MAX, "sketches")
+    value = Sketches(digest(m.beacon_id, "beacon_id"), tuple(m.parts))
+    # A proposal repeats sketches whole: padding would make it too large to send.
+    if encode_sketches(value) != body:
+        raise Malformed("sketches with unknown or reordered fields")
+    return value
+
+
 def encode_proposal(value: Proposal) -> bytes:
     """Body of kind ``propose``."""
     return pb.Proposal(
@@ -358,6 +442,8 @@ def encode_proposal(value: Proposal) -> bytes:
         results=[_signed_to(s) for s in value.results],
         haves=[_signed_to(s) for s in value.haves],
         prepared=prepared_to(value.prepared) if value.prepared else None,
+        beacon_id=value.beacon_id or b"",
+        sketches=[_signed_to(s) for s in value.sketches],
     ).SerializeToString()
 
 
@@ -374,6 +460,8 @@ def decode_proposal(body: bytes, job: JobId, round_: int) -> Proposal:
         results=_all_signed(m.results, job, round_, "results"),
         haves=_all_signed(m.haves, job, round_, "haves"),
         prepared=prepared_from(m.prepared) if m.HasField("prepared") else None,
+        beacon_id=digest(m.beacon_id, "beacon_id") if m.beacon_id else None,
+        sketches=_all_signed(m.sketches, job, round_, "sketches"),
     )
 
 
@@ -428,7 +516,7 @@ def encode_round(message: RoundMessage) -> bytes:
         return _with_body(m, m.SPREAD_FIELD_NUMBER, _spread_pieces(body))
     elif isinstance(body, PrepareCertificate):
         m.prepared.CopyFrom(prepared_to(body))
-    elif isinstance(body, Contradiction | ForkEvidence):
+    elif isinstance(body, Contradiction | ForkEvidence | Judgement):
         m.evidence.CopyFrom(_evidence_to(body))
     else:
         m.certificate.CopyFrom(certificate_to(body))

@@ -20,6 +20,7 @@ from node.types import (
     JobId,
 )
 from node.wire import ledger_pb2 as pb
+from node.wire.chain_messages import ChainRequest, StateRequest
 from node.wire.fields import FIELDS_MAX, check_fields
 from node.wire.limits import (
     AUTHORS_MAX,
@@ -37,14 +38,7 @@ from node.wire.limits import (
     VIEW_MAX,
 )
 from node.wire.memory_messages import MemoryReach
-from node.wire.messages import (
-    Certificate,
-    ChainRequest,
-    Decision,
-    PrepareCertificate,
-    StateRequest,
-    VoteSignature,
-)
+from node.wire.messages import Certificate, Decision, PrepareCertificate, VoteSignature
 
 
 def parse(message: Message, data: bytes, most: int, fields_max: int = FIELDS_MAX) -> None:
@@ -200,6 +194,8 @@ def encode_decision(d: Decision) -> bytes:
             pb.MemoryReach(author=public_key_of(r.author), next=r.next, entries=r.entries)
             for r in d.memory
         ],
+        beacon=d.beacon,
+        unrevealed=d.unrevealed,
     ).SerializeToString(deterministic=True)
 
 
@@ -212,6 +208,7 @@ def decode_decision(data: bytes) -> Decision:
     rising([p.elector for p in m.plan], ELECTORS_MAX, "plan")
     rising([r.elector for r in m.refused], ELECTORS_MAX, "refused")
     rising([c.elector for c in m.credits], ELECTORS_MAX, "credits")
+    rising(m.unrevealed, ELECTORS_MAX, "unrevealed")
     if len(m.result_roots) > PARTS_MAX or len(m.bans) > ELECTORS_MAX:
         raise TooLarge("too many result roots or bans")
     if not 1 <= len(m.next) <= ELECTORS_MAX:
@@ -241,6 +238,8 @@ def decode_decision(data: bytes) -> Decision:
         lease_until_round=m.governance.lease_until_round,
         halted=m.governance.halted,
         memory=_reaches_from(m.memory),
+        beacon=digest(m.beacon, "beacon") if m.beacon else b"",
+        unrevealed=tuple(m.unrevealed),
     )
     if encode_decision(decision) != data:
         raise Malformed("a decision with unknown or reordered fields")

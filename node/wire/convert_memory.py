@@ -27,6 +27,8 @@ from node.wire.limits import (
     MEMORY_LINES_BYTES_MAX,
     MEMORY_REPLY_BYTES_MAX,
     PULL_BYTES_MAX,
+    QUESTION_BYTES_MAX,
+    QUESTION_REQUEST_BYTES_MAX,
     SEQ_MAX,
 )
 from node.wire.memory_messages import (
@@ -39,6 +41,7 @@ from node.wire.memory_messages import (
     MemoryLine,
     MemoryReply,
     MemoryRequest,
+    Question,
     SignedHeader,
 )
 
@@ -259,3 +262,16 @@ def decode_batches_request(data: bytes) -> BatchesRequest:
         for w in m.wants
     )
     return BatchesRequest(JobId(digest(m.job, "job")), wants)
+
+
+def encode_question(q: Question) -> bytes:
+    """Request of "inquire/1"."""
+    return pb.Question(job=q.job, body=q.body).SerializeToString()
+
+
+def decode_question(data: bytes) -> Question:
+    """Inverse of ``encode_question``."""
+    m = pb.Question()
+    parse(m, data, QUESTION_REQUEST_BYTES_MAX)
+    _within(len(m.body), 1, QUESTION_BYTES_MAX, "bytes of a question")
+    return Question(JobId(digest(m.job, "job")), m.body)

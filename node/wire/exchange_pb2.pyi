@@ -31,7 +31,7 @@ class PartCommitment(_message.Message):
     def __init__(self, leaf: _Optional[bytes] = ..., square_norm: _Optional[int] = ..., exponent: _Optional[int] = ...) -> None: ...
 
 class Commitment(_message.Message):
-    __slots__ = ("prev", "state_root", "parts", "steps", "loss_micro", "local_before", "local_after", "beacon", "sketch_root", "memory", "compute_class")
+    __slots__ = ("prev", "state_root", "parts", "steps", "loss_micro", "local_before", "local_after", "memory", "compute_class")
     PREV_FIELD_NUMBER: _ClassVar[int]
     STATE_ROOT_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
@@ -39,8 +39,6 @@ class Commitment(_message.Message):
     LOSS_MICRO_FIELD_NUMBER: _ClassVar[int]
     LOCAL_BEFORE_FIELD_NUMBER: _ClassVar[int]
     LOCAL_AFTER_FIELD_NUMBER: _ClassVar[int]
-    BEACON_FIELD_NUMBER: _ClassVar[int]
-    SKETCH_ROOT_FIELD_NUMBER: _ClassVar[int]
     MEMORY_FIELD_NUMBER: _ClassVar[int]
     COMPUTE_CLASS_FIELD_NUMBER: _ClassVar[int]
     prev: bytes
@@ -50,11 +48,9 @@ class Commitment(_message.Message):
     loss_micro: int
     local_before: bytes
     local_after: bytes
-    beacon: bytes
-    sketch_root: bytes
     memory: _containers.RepeatedCompositeFieldContainer[_memory_pb2.MemoryLine]
     compute_class: bytes
-    def __init__(self, prev: _Optional[bytes] = ..., state_root: _Optional[bytes] = ..., parts: _Optional[_Iterable[_Union[PartCommitment, _Mapping]]] = ..., steps: _Optional[int] = ..., loss_micro: _Optional[int] = ..., local_before: _Optional[bytes] = ..., local_after: _Optional[bytes] = ..., beacon: _Optional[bytes] = ..., sketch_root: _Optional[bytes] = ..., memory: _Optional[_Iterable[_Union[_memory_pb2.MemoryLine, _Mapping]]] = ..., compute_class: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, prev: _Optional[bytes] = ..., state_root: _Optional[bytes] = ..., parts: _Optional[_Iterable[_Union[PartCommitment, _Mapping]]] = ..., steps: _Optional[int] = ..., loss_micro: _Optional[int] = ..., local_before: _Optional[bytes] = ..., local_after: _Optional[bytes] = ..., memory: _Optional[_Iterable[_Union[_memory_pb2.MemoryLine, _Mapping]]] = ..., compute_class: _Optional[bytes] = ...) -> None: ...
 
 class HeldCommitment(_message.Message):
     __slots__ = ("elector", "id")
@@ -65,42 +61,48 @@ class HeldCommitment(_message.Message):
     def __init__(self, elector: _Optional[int] = ..., id: _Optional[bytes] = ...) -> None: ...
 
 class Have(_message.Message):
-    __slots__ = ("view", "held", "prepared")
+    __slots__ = ("view", "held", "prepared", "nonce_hash")
     VIEW_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
     PREPARED_FIELD_NUMBER: _ClassVar[int]
+    NONCE_HASH_FIELD_NUMBER: _ClassVar[int]
     view: int
     held: _containers.RepeatedCompositeFieldContainer[HeldCommitment]
     prepared: _ledger_pb2.PrepareCertificate
-    def __init__(self, view: _Optional[int] = ..., held: _Optional[_Iterable[_Union[HeldCommitment, _Mapping]]] = ..., prepared: _Optional[_Union[_ledger_pb2.PrepareCertificate, _Mapping]] = ...) -> None: ...
+    nonce_hash: bytes
+    def __init__(self, view: _Optional[int] = ..., held: _Optional[_Iterable[_Union[HeldCommitment, _Mapping]]] = ..., prepared: _Optional[_Union[_ledger_pb2.PrepareCertificate, _Mapping]] = ..., nonce_hash: _Optional[bytes] = ...) -> None: ...
 
 class Evidence(_message.Message):
-    __slots__ = ("job", "round", "first", "second", "fork")
+    __slots__ = ("job", "round", "first", "second", "fork", "findings")
     JOB_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     FIRST_FIELD_NUMBER: _ClassVar[int]
     SECOND_FIELD_NUMBER: _ClassVar[int]
     FORK_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
     job: bytes
     round: int
     first: Signed
     second: Signed
     fork: _memory_pb2.ForkEvidence
-    def __init__(self, job: _Optional[bytes] = ..., round: _Optional[int] = ..., first: _Optional[_Union[Signed, _Mapping]] = ..., second: _Optional[_Union[Signed, _Mapping]] = ..., fork: _Optional[_Union[_memory_pb2.ForkEvidence, _Mapping]] = ...) -> None: ...
+    findings: _containers.RepeatedCompositeFieldContainer[Signed]
+    def __init__(self, job: _Optional[bytes] = ..., round: _Optional[int] = ..., first: _Optional[_Union[Signed, _Mapping]] = ..., second: _Optional[_Union[Signed, _Mapping]] = ..., fork: _Optional[_Union[_memory_pb2.ForkEvidence, _Mapping]] = ..., findings: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ...) -> None: ...
 
 class List(_message.Message):
-    __slots__ = ("view", "wide", "haves", "commitments", "evidence")
+    __slots__ = ("view", "wide", "haves", "commitments", "evidence", "applications")
     VIEW_FIELD_NUMBER: _ClassVar[int]
     WIDE_FIELD_NUMBER: _ClassVar[int]
     HAVES_FIELD_NUMBER: _ClassVar[int]
     COMMITMENTS_FIELD_NUMBER: _ClassVar[int]
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    APPLICATIONS_FIELD_NUMBER: _ClassVar[int]
     view: int
     wide: bool
     haves: _containers.RepeatedCompositeFieldContainer[Signed]
     commitments: _containers.RepeatedCompositeFieldContainer[HeldCommitment]
     evidence: _containers.RepeatedCompositeFieldContainer[Evidence]
-    def __init__(self, view: _Optional[int] = ..., wide: _Optional[bool] = ..., haves: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ..., commitments: _Optional[_Iterable[_Union[HeldCommitment, _Mapping]]] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ...) -> None: ...
+    applications: _containers.RepeatedCompositeFieldContainer[Signed]
+    def __init__(self, view: _Optional[int] = ..., wide: _Optional[bool] = ..., haves: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ..., commitments: _Optional[_Iterable[_Union[HeldCommitment, _Mapping]]] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., applications: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ...) -> None: ...
 
 class Complaint(_message.Message):
     __slots__ = ("elector", "reason")
@@ -154,21 +156,59 @@ class Results(_message.Message):
     results: _containers.RepeatedCompositeFieldContainer[PartResult]
     def __init__(self, plan_id: _Optional[bytes] = ..., results: _Optional[_Iterable[_Union[PartResult, _Mapping]]] = ...) -> None: ...
 
+class Seal(_message.Message):
+    __slots__ = ("plan_id", "results")
+    PLAN_ID_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    plan_id: bytes
+    results: _containers.RepeatedCompositeFieldContainer[Signed]
+    def __init__(self, plan_id: _Optional[bytes] = ..., results: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ...) -> None: ...
+
+class Reveal(_message.Message):
+    __slots__ = ("view", "seal_id", "nonce")
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    SEAL_ID_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    view: int
+    seal_id: bytes
+    nonce: bytes
+    def __init__(self, view: _Optional[int] = ..., seal_id: _Optional[bytes] = ..., nonce: _Optional[bytes] = ...) -> None: ...
+
+class Beacon(_message.Message):
+    __slots__ = ("seal_id", "reveals")
+    SEAL_ID_FIELD_NUMBER: _ClassVar[int]
+    REVEALS_FIELD_NUMBER: _ClassVar[int]
+    seal_id: bytes
+    reveals: _containers.RepeatedCompositeFieldContainer[Signed]
+    def __init__(self, seal_id: _Optional[bytes] = ..., reveals: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ...) -> None: ...
+
+class Sketches(_message.Message):
+    __slots__ = ("beacon_id", "parts")
+    BEACON_ID_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    beacon_id: bytes
+    parts: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, beacon_id: _Optional[bytes] = ..., parts: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
 class Proposal(_message.Message):
-    __slots__ = ("view", "decision", "plan_id", "results", "haves", "prepared")
+    __slots__ = ("view", "decision", "plan_id", "results", "haves", "prepared", "beacon_id", "sketches")
     VIEW_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
     PLAN_ID_FIELD_NUMBER: _ClassVar[int]
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     HAVES_FIELD_NUMBER: _ClassVar[int]
     PREPARED_FIELD_NUMBER: _ClassVar[int]
+    BEACON_ID_FIELD_NUMBER: _ClassVar[int]
+    SKETCHES_FIELD_NUMBER: _ClassVar[int]
     view: int
     decision: bytes
     plan_id: bytes
     results: _containers.RepeatedCompositeFieldContainer[Signed]
     haves: _containers.RepeatedCompositeFieldContainer[Signed]
     prepared: _ledger_pb2.PrepareCertificate
-    def __init__(self, view: _Optional[int] = ..., decision: _Optional[bytes] = ..., plan_id: _Optional[bytes] = ..., results: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ..., haves: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ..., prepared: _Optional[_Union[_ledger_pb2.PrepareCertificate, _Mapping]] = ...) -> None: ...
+    beacon_id: bytes
+    sketches: _containers.RepeatedCompositeFieldContainer[Signed]
+    def __init__(self, view: _Optional[int] = ..., decision: _Optional[bytes] = ..., plan_id: _Optional[bytes] = ..., results: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ..., haves: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ..., prepared: _Optional[_Union[_ledger_pb2.PrepareCertificate, _Mapping]] = ..., beacon_id: _Optional[bytes] = ..., sketches: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ...) -> None: ...
 
 class PartBytes(_message.Message):
     __slots__ = ("part", "data")

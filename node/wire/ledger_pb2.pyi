@@ -85,7 +85,7 @@ class MemoryReach(_message.Message):
     def __init__(self, author: _Optional[bytes] = ..., next: _Optional[int] = ..., entries: _Optional[int] = ...) -> None: ...
 
 class Decision(_message.Message):
-    __slots__ = ("job", "round", "prev", "skip", "skip_reason", "rule", "replicas", "plan", "refused", "result_roots", "state_root", "credits", "bans", "next", "governance", "memory")
+    __slots__ = ("job", "round", "prev", "skip", "skip_reason", "rule", "replicas", "plan", "refused", "result_roots", "state_root", "credits", "bans", "next", "governance", "memory", "beacon", "unrevealed")
     JOB_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     PREV_FIELD_NUMBER: _ClassVar[int]
@@ -102,6 +102,8 @@ class Decision(_message.Message):
     NEXT_FIELD_NUMBER: _ClassVar[int]
     GOVERNANCE_FIELD_NUMBER: _ClassVar[int]
     MEMORY_FIELD_NUMBER: _ClassVar[int]
+    BEACON_FIELD_NUMBER: _ClassVar[int]
+    UNREVEALED_FIELD_NUMBER: _ClassVar[int]
     job: bytes
     round: int
     prev: bytes
@@ -118,7 +120,9 @@ class Decision(_message.Message):
     next: _containers.RepeatedCompositeFieldContainer[Elector]
     governance: Governance
     memory: _containers.RepeatedCompositeFieldContainer[MemoryReach]
-    def __init__(self, job: _Optional[bytes] = ..., round: _Optional[int] = ..., prev: _Optional[bytes] = ..., skip: _Optional[bool] = ..., skip_reason: _Optional[str] = ..., rule: _Optional[str] = ..., replicas: _Optional[int] = ..., plan: _Optional[_Iterable[_Union[PlannedContribution, _Mapping]]] = ..., refused: _Optional[_Iterable[_Union[RefusedContribution, _Mapping]]] = ..., result_roots: _Optional[_Iterable[bytes]] = ..., state_root: _Optional[bytes] = ..., credits: _Optional[_Iterable[_Union[Credit, _Mapping]]] = ..., bans: _Optional[_Iterable[bytes]] = ..., next: _Optional[_Iterable[_Union[Elector, _Mapping]]] = ..., governance: _Optional[_Union[Governance, _Mapping]] = ..., memory: _Optional[_Iterable[_Union[MemoryReach, _Mapping]]] = ...) -> None: ...
+    beacon: bytes
+    unrevealed: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, job: _Optional[bytes] = ..., round: _Optional[int] = ..., prev: _Optional[bytes] = ..., skip: _Optional[bool] = ..., skip_reason: _Optional[str] = ..., rule: _Optional[str] = ..., replicas: _Optional[int] = ..., plan: _Optional[_Iterable[_Union[PlannedContribution, _Mapping]]] = ..., refused: _Optional[_Iterable[_Union[RefusedContribution, _Mapping]]] = ..., result_roots: _Optional[_Iterable[bytes]] = ..., state_root: _Optional[bytes] = ..., credits: _Optional[_Iterable[_Union[Credit, _Mapping]]] = ..., bans: _Optional[_Iterable[bytes]] = ..., next: _Optional[_Iterable[_Union[Elector, _Mapping]]] = ..., governance: _Optional[_Union[Governance, _Mapping]] = ..., memory: _Optional[_Iterable[_Union[MemoryReach, _Mapping]]] = ..., beacon: _Optional[bytes] = ..., unrevealed: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ChainRequest(_message.Message):
     __slots__ = ("job", "from_round", "count")

@@ -20,6 +20,8 @@ CHUNKS_ASKED_MAX = 4096
 SQUARE_NORM_MAX = 2**63
 EXPONENT_MIN, EXPONENT_MAX = -162, 114
 """Exponents that a float32 row can have: its largest magnitude is in [2^-149, 2^128)."""
+SKETCHES_BYTES_MAX = 40 * 1024
+"""Sketches of all parts of one contributor: 32 KiB, and their places."""
 EVIDENCE_BYTES_MAX = 256 * 1024
 EVIDENCE_LIST_BYTES_MAX = 6 * 1024 * 1024
 """All evidence of one list: more than the f = 21 liars whom 64 electors bear can need."""
@@ -40,5 +42,10 @@ AUTHORS_MAX = 64
 MEMORY_LINES_BYTES_MAX = 16 * 1024
 MEMORY_REPLY_BYTES_MAX = 80 * 1024
 BATCHES_REQUEST_BYTES_MAX = 8 * 1024
+QUESTION_BYTES_MAX = 1024 * 1024
+"""What one workload asks another ..."""
+QUESTION_REQUEST_BYTES_MAX = QUESTION_BYTES_MAX + 64
+ANSWER_BYTES_MAX = 2 * 1024 * 1024
+"""... and what it is answered."""
 PULL_BYTES_MAX = 4 * 1024 * 1024
 """Bytes of one author that one request may ask for."""

@@ -148,3 +148,11 @@ class BatchesRequest:
 
     job: JobId
     wants: tuple[BatchWant, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the workload of the caller of "inquire/1" asks ours."""
+
+    job: JobId
+    body: bytes

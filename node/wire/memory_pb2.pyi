@@ -119,3 +119,11 @@ class BatchesRequest(_message.Message):
     job: bytes
     wants: _containers.RepeatedCompositeFieldContainer[BatchWant]
     def __init__(self, job: _Optional[bytes] = ..., wants: _Optional[_Iterable[_Union[BatchWant, _Mapping]]] = ...) -> None: ...
+
+class Question(_message.Message):
+    __slots__ = ("job", "body")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    job: bytes
+    body: bytes
+    def __init__(self, job: _Optional[bytes] = ..., body: _Optional[bytes] = ...) -> None: ...

@@ -41,7 +41,15 @@ class Contradiction:
     second: Signed
 
 
-Evidence = Contradiction | ForkEvidence
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A commitment, and findings of auditors that it is false, by rising signer."""
+
+    commitment: Signed
+    findings: tuple[Signed, ...]
+
+
+Evidence = Contradiction | ForkEvidence | Judgement
 """What proves a key to have lied, once ``ledger.evidence.offender`` has checked it."""
 
 
@@ -96,6 +104,10 @@ class Decision:
     halted: bool
     memory: tuple[MemoryReach, ...] = ()
     """How far each author of shared memory is, by rising peer id."""
+    beacon: bytes = b""
+    """Under which sketches backed the results; empty: each part had more than f equal ones."""
+    unrevealed: tuple[int, ...] = ()
+    """Electors who kept the nonce of their HAVE from the beacon, rising."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +131,6 @@ class Commitment:
     local_before: bytes = b""
     local_after: bytes = b""
     """Hashes of the author's local memory before and after its steps; empty: not auditable."""
-    beacon: bytes = b""
-    sketch_root: bytes = b""
     memory: tuple[MemoryLine, ...] = ()
     """What its author holds of the job's shared memory, by rising public key."""
     compute_class: bytes = b""
@@ -135,6 +145,8 @@ class Have:
     held: tuple[tuple[int, Digest], ...]
     """(elector, commitment id) of each commitment that the sender holds."""
     prepared: PrepareCertificate | None
+    nonce_hash: bytes = b""
+    """Of the sender's nonce for this view; empty where no beacon can be needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +159,8 @@ class ListMessage:
     commitments: tuple[tuple[int, Digest], ...]
     evidence: tuple[Evidence, ...] = ()
     """Against electors, by rising index: they are out of the list, and banned by its decision."""
+    applications: tuple[Signed, ...] = ()
+    """Of those who are to enter the electorate, by rising key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +209,42 @@ class Proposal:
     results: tuple[Signed, ...]
     haves: tuple[Signed, ...]
     prepared: PrepareCertificate | None
+    beacon_id: Digest | None = None
+    """Names the beacon under which ``sketches`` back the results of its seal."""
+    sketches: tuple[Signed, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """Kind ``seal``: what the reducers of one plan answered, before any nonce is told."""
+
+    plan_id: Digest
+    results: tuple[Signed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reveal:
+    """Kind ``reveal``: an elector's nonce, told against one seal."""
+
+    view: int
+    seal_id: Digest
+    nonce: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Beacon:
+    """Kind ``beacon``: the nonces that came, by rising elector."""
+
+    seal_id: Digest
+    reveals: tuple[Signed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sketches:
+    """Kind ``sketch``: a contributor's CountSketches of its parts, packed."""
+
+    beacon_id: Digest
+    parts: tuple[bytes, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,21 +308,3 @@ class FetchReply:
 
     signed: tuple[Signed, ...]
     parts: tuple[tuple[int, bytes], ...] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class ChainRequest:
-    """Ask for consecutive certificates."""
-
-    job: JobId
-    from_round: int
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class StateRequest:
-    """Ask for the chunks of one state."""
-
-    job: JobId
-    state_root: Digest
-    chunks: tuple[int, ...]

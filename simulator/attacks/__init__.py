@@ -12,6 +12,16 @@ from simulator.attacks.auditors import accuse
 from simulator.attacks.base import Attack
 from simulator.attacks.claims import inflate_steps, inflate_weight
 from simulator.attacks.crowd import alie, alie_opt, drift, ipm, mimic, min_max, min_sum
+from simulator.attacks.few import (
+    false_result,
+    false_sketch,
+    gram_permute,
+    gram_shrink,
+    gram_zero,
+    hide_nonce,
+    hide_sketch,
+    late_result,
+)
 from simulator.attacks.identities import eclipse, sybil
 from simulator.attacks.labels import mislabel_flood, mislabel_memory, mislabel_near
 from simulator.attacks.leaders import censor, skip_leader, unfair_leader
@@ -56,6 +66,7 @@ from simulator.attacks.workers import free_ride_copy, free_ride_noise, label_fli
 
 __all__ = [
     "ATTACKS",
+    "FEW_ATTACKS",
     "MEMORY_ATTACKS",
     "Attack",
     "accuse",
@@ -72,7 +83,9 @@ __all__ = [
     "drop_contributor",
     "eclipse",
     "equivocate",
+    "false_result",
     "false_shelf",
+    "false_sketch",
     "flood",
     "flood_memory",
     "frame",
@@ -81,6 +94,11 @@ __all__ = [
     "free_ride_stale",
     "garbage",
     "gaussian",
+    "gram_permute",
+    "gram_shrink",
+    "gram_zero",
+    "hide_nonce",
+    "hide_sketch",
     "huge",
     "inf",
     "inflate_memory",
@@ -88,6 +106,7 @@ __all__ = [
     "inflate_weight",
     "ipm",
     "label_flip",
+    "late_result",
     "make_attack",
     "malformed",
     "mimic",
@@ -154,6 +173,16 @@ MEMORY_ATTACKS: Mapping[str, type[Attack]] = MappingProxyType(
     }
 )
 """Name -> class of those that only mean something to a job with a shared memory."""
+FEW_ATTACKS: Mapping[str, type[Attack]] = MappingProxyType(
+    {
+        kind.__name__: kind
+        for kind in (
+            false_result, gram_zero, gram_shrink, gram_permute, hide_nonce, hide_sketch,
+            false_sketch, late_result,
+        )
+    }
+)  # fmt: skip
+"""Name -> class of those that aim at jobs in which few reducers answer (r <= f)."""
 
 
 def make_attack(name: str, *, scale: float = 1.0, seed: int = 0) -> Attack:
@@ -162,7 +191,7 @@ def make_attack(name: str, *, scale: float = 1.0, seed: int = 0) -> Attack:
     Raises:
         ConfigError: there is none, or the scale means nothing.
     """
-    known = {**ATTACKS, **MEMORY_ATTACKS}
+    known = {**ATTACKS, **MEMORY_ATTACKS, **FEW_ATTACKS}
     if name not in known:
         raise ConfigError(f"no attack is called {name!r}; there are: {', '.join(sorted(known))}")
     return known[name](scale=scale, seed=seed)

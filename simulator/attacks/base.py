@@ -100,17 +100,18 @@ class Attack(Honest):
                 return seen
         return Crowd(np.stack(self._history).astype(np.float64), 1)
 
-    def forge(self, message: bytes, change: Callable[[Signed], bytes]) -> bytes:
+    def forge(self, message: bytes, change: Callable[[Signed], bytes], kind: str = "") -> bytes:
         """A round message with another signed body, under a signature that verifies.
 
         Args:
             message: a "round/1" request that carries one signed message of ours.
             change: the signed message -> the body that is signed in its place.
+            kind: of what is signed; empty: that of the message.
         """
         envelope = decode_round(message)
         signed = envelope.body
         assert isinstance(signed, Signed)
-        return encode_round(replace(envelope, body=self.signed(signed, change(signed))))
+        return encode_round(replace(envelope, body=self.signed(signed, change(signed), kind)))
 
     def signed(self, place: Signed, body: bytes, kind: str = "") -> Signed:
         """``body``, signed by us in the place of ``place``."""

@@ -11,6 +11,7 @@ from node.ports import (
     Discovery,
     FloatVector,
     Handler,
+    InquireRequest,
     Record,
     ReplayReply,
     ReplayRequest,
@@ -176,6 +177,10 @@ class WorkerShell:
     async def advance(self, request: AdvanceRequest) -> AdvanceReply:
         """As the inner one."""
         return await self.inner.advance(request)
+
+    async def inquire(self, request: InquireRequest) -> bytes:
+        """As the inner one."""
+        return await self.inner.inquire(request)
 
     async def train(self, request: TrainRequest) -> TrainReply:
         """As the inner one."""

@@ -11,23 +11,31 @@ from node.jobs.courier import ACK_BYTES_MAX, ROUND_METHOD
 from node.ports import Handler, Ports, Sign, Transport
 from node.types import Digest, PeerId
 from node.wire.convert import (
+    decode_beacon,
     decode_commitment,
     decode_have,
     decode_list,
     decode_plan,
     decode_proposal,
     decode_results,
+    decode_reveal,
     decode_round,
     decode_screens,
+    decode_seal,
+    decode_sketches,
     decode_vote,
+    encode_beacon,
     encode_commitment,
     encode_have,
     encode_list,
     encode_plan,
     encode_proposal,
     encode_results,
+    encode_reveal,
     encode_round,
     encode_screens,
+    encode_seal,
+    encode_sketches,
     encode_vote,
 )
 from node.wire.convert_ledger import decode_decision, encode_decision
@@ -83,6 +91,26 @@ def _other_results(s: Signed) -> bytes:
     return encode_results(replace(value, results=tuple((p, _other(r)) for p, r in value.results)))
 
 
+def _other_seal(s: Signed) -> bytes:
+    value = decode_seal(s.body, s.job, s.round)
+    return encode_seal(replace(value, results=value.results[::-1]))
+
+
+def _other_reveal(s: Signed) -> bytes:
+    value = decode_reveal(s.body)
+    return encode_reveal(replace(value, nonce=_other(Digest(value.nonce))))
+
+
+def _other_beacon(s: Signed) -> bytes:
+    value = decode_beacon(s.body, s.job, s.round)
+    return encode_beacon(replace(value, reveals=value.reveals[1:]))
+
+
+def _other_sketches(s: Signed) -> bytes:
+    value = decode_sketches(s.body)
+    return encode_sketches(replace(value, parts=tuple(bytes(len(p)) for p in value.parts)))
+
+
 def _other_proposal(s: Signed) -> bytes:
     value = decode_proposal(s.body, s.job, s.round)
     decision = decode_decision(value.decision)
@@ -106,6 +134,10 @@ _OTHERS: Mapping[str, Callable[[Signed], bytes]] = {
     "screen": _other_screens,
     "plan": _other_plan,
     "result": _other_results,
+    "seal": _other_seal,
+    "reveal": _other_reveal,
+    "beacon": _other_beacon,
+    "sketch": _other_sketches,
     "propose": _other_proposal,
     "prepare": _other_vote,
     "vote": _other_vote,

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from node.adapters.inquired import inquire
 from node.adapters.replaying import Replaying
 from node.errors import ConfigError, WorkerFailed
 from node.merkle import digest
@@ -17,6 +18,7 @@ from node.ports import (
     AdvanceReply,
     AdvanceRequest,
     FloatVector,
+    InquireRequest,
     ReplayReply,
     ReplayRequest,
     Shard,
@@ -195,6 +197,14 @@ class SimWorker:
             await asyncio.sleep(step_s * done.steps)
             seconds = step_s * done.steps
             return AdvanceReply(done.steps, done.entries, seconds, done.waiting)
+
+    async def inquire(self, request: InquireRequest) -> bytes:
+        """Ask or answer other nodes; a search costs a step."""
+        self._check()
+        async with self._turn:
+            said = inquire(self._workload, request)
+            await asyncio.sleep(self._cost.step_s * self._cost.slowness)
+            return said
 
     @staticmethod
     def _none(form: api.MemoryForm) -> api.Entries:

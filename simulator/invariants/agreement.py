@@ -154,6 +154,14 @@ def slot_of(signed: Signed) -> Slot:
         return kind, pb.Plan.FromString(body).list_id
     if kind == "result":
         return kind, pb.Results.FromString(body).plan_id
+    if kind == "seal":
+        return kind, pb.Seal.FromString(body).plan_id
+    if kind == "reveal":
+        return kind, pb.Reveal.FromString(body).view
+    if kind == "beacon":
+        return kind, pb.Beacon.FromString(body).seal_id
+    if kind == "sketch":
+        return kind, pb.Sketches.FromString(body).beacon_id
     return (kind,)
 
 

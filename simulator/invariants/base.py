@@ -1,6 +1,6 @@
 """What all checks share: the facts of the run, and how a violation is told."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
@@ -37,15 +37,38 @@ class Roll:
     """The electors of one round, in the order of their peer ids: elector -> its node."""
 
     electors: "tuple[SimNode, ...]"
+    missed: Mapping[PeerId, int] = field(default_factory=dict)
+    """For how many rounds in a row a decision named each as absent."""
 
     @classmethod
-    def of(cls, nodes: "Iterable[SimNode]") -> "Roll":
+    def of(cls, nodes: "Iterable[SimNode]", missed: Mapping[PeerId, int] | None = None) -> "Roll":
         """The roll of these nodes."""
-        return cls(tuple(sorted(nodes, key=lambda node: node.peer)))
+        return cls(tuple(sorted(nodes, key=lambda node: node.peer)), missed or {})
 
-    def without(self, bans: Collection[bytes]) -> "Roll":
-        """Those whose keys are not banned."""
-        return Roll(tuple(n for n in self.electors if n.signer.public_key not in bans))
+    def after(self, decision: Decision, nodes: "Iterable[SimNode]" = ()) -> "Roll":
+        """The next roll: without whom it bans, and without who is absent for too long.
+
+        Args:
+            decision: of the round.
+            nodes: all there are: those whose keys are new in the decision enter.
+        """
+        names = [node.peer for node in self.electors]
+        why = {names[e]: reason for e, reason in decision.refused}
+        why |= {names[e]: "" for e, _ in decision.plan}
+        missed = {
+            name: (self.missed.get(name, 0) + (why.get(name) == "absent"))
+            * (why.get(name, "absent") == "absent")
+            for name in names
+        }
+        left = [n for n in self.electors if n.signer.public_key not in decision.bans]
+        while len(left) > 4 and (len(left) - 2) // 3 == (len(left) - 1) // 3:
+            longest = max(left, key=lambda n: missed[n.peer])  # the first of equals
+            if missed[longest.peer] < 8:
+                break
+            left.remove(longest)
+        new = {key for key, _ in decision.electors} - {*self.keys}
+        entered = [node for node in nodes if node.signer.public_key in new]
+        return Roll.of([*left, *entered], missed | {node.peer: 1 for node in entered})
 
     @property
     def n(self) -> int:
@@ -99,7 +122,7 @@ class Facts:
         self._rolls = {1: self.founders}
 
     def roll(self, round_: int) -> Roll:
-        """The electors of a round: the founders without whom the decisions before it banned.
+        """The electors of a round: the founders without whom the decisions before it left out.
 
         While the decision before a round is not certified, those of the round before stand for it.
         """
@@ -110,7 +133,7 @@ class Facts:
             decision = self.decisions.get(id_) if id_ is not None else None
             if decision is None:
                 return self._rolls[r - 1]
-            self._rolls[r] = self._rolls[r - 1].without(decision.bans)
+            self._rolls[r] = self._rolls[r - 1].after(decision, self.world.nodes)
         return self._rolls[round_]
 
     def liars(self, round_: int) -> int:

@@ -29,6 +29,22 @@ class SoundChain(Check):
 
     name = "sound_chain"
 
+    def __init__(self, facts: Facts) -> None:
+        super().__init__(facts)
+        self._entered: dict[int, int] = {}
+        """Round -> strangers that its decision seats."""
+
+    def _check_entries(self, at_s: float, decision: Decision) -> None:
+        """Strangers enter a few at a time."""
+        roll, round_ = self.facts.roll(decision.round), decision.round
+        founders = {*self.facts.founders.keys}
+        new = {key for key, _ in decision.electors} - {*roll.keys} - founders
+        self._entered[round_] = len(new)
+        of_late = sum(n for r, n in self._entered.items() if round_ - 10 < r <= round_)
+        if new and of_late > max(1, roll.n // 8):
+            text = f"{of_late} strangers entered in the 10 rounds up to {round_}"
+            self.fail(at_s, text, "admission_window")
+
     def moved(self, moved: Moved) -> None:
         """Check the new head."""
         head, decision, facts = moved.head, moved.decision, self.facts
@@ -50,6 +66,7 @@ class SoundChain(Check):
         earlier = facts.decisions.get(before) if before is not None else None
         if earlier is not None and earlier.halted:
             self.fail(at_s, f"{who} certified round {head.round} of a halted job", "halted")
+        self._check_entries(at_s, decision)
         for key in decision.bans:
             electors = facts.roll(head.round).electors
             banned = next((n for n in electors if n.signer.public_key == key), None)
@@ -93,7 +110,8 @@ class Credits(Check):
 
     def _check_decision(self, at_s: float, decision: Decision) -> None:
         round_ = decision.round
-        due = {elector: CREDIT_MICRO for elector, _ in decision.plan}
+        paid = {elector for elector, _ in decision.plan}.difference(decision.unrevealed)
+        due = dict.fromkeys(paid, CREDIT_MICRO)
         before = self.facts.decisions.get(decision.prev)
         if before is None and decision.memory and round_ > 1:
             return  # what the memory grew from is not known
@@ -119,7 +137,7 @@ class Credits(Check):
             if decision is None:
                 return None
             counted = Counter(self._sums[r - 1])
-            for elector, _ in decision.plan:
+            for elector in {e for e, _ in decision.plan}.difference(decision.unrevealed):
                 counted[self.facts.roll(r).keys[elector]] += CREDIT_MICRO
             self._sums[r] = dict(counted)
         return self._sums[round_]
@@ -133,7 +151,7 @@ class Refusals(Check):
     """A reason that accuses its author falls on honest ones at most once for each liar."""
 
     name = "no_false_refusal"
-    _ACCUSING = ("equivocation", "bad_leaf", "malformed", "bad_norm")
+    _ACCUSING = ("equivocation", "false_work", "bad_leaf", "malformed", "bad_norm")
 
     def __init__(self, facts: Facts) -> None:
         super().__init__(facts)
@@ -151,7 +169,7 @@ class Refusals(Check):
             for e, why in decision.refused
             if why in self._ACCUSING and facts.is_honest(electors[e].index)
         ]
-        proofs = [name for name, why in accused if why == "equivocation"]
+        proofs = [name for name, why in accused if why in ("equivocation", "false_work")]
         if proofs or len(accused) > liars:
             text = f"round {decision.round} refuses honest nodes: {accused}"
             self.fail(moved.at_s, f"{text}; {liars} lie")

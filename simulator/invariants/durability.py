@@ -52,7 +52,8 @@ class Durable(Check):
             self.fail(message.at_s, f"{who} before its lock is durable")
 
     def _check_evidence(self, message: Heard) -> None:
-        if self._on_disk(message.sender, f"evidence/{message.accused}") is None:
+        at = f"evidence/{message.accused}"
+        if not any(self._on_disk(message.sender, a) for a in (at, f"{at}/{message.job.hex()}")):
             text = f"node-{message.sender} sends evidence against {message.accused}"
             self.fail(message.at_s, f"{text} before it is durable")
 

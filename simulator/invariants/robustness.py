@@ -6,8 +6,9 @@ arXiv:2302.01772, Definition 2; kappa of the rules in its Table 1 and appendix).
 m - f honest rows the same holds for all of them: average over their subsets, by Jensen.
 
 That is the rule's promise, kept by reducers: r equal answers are certain for r >= f + 1. With fewer
-(``replicas``), liars alone may reduce a part, and then nothing is promised for its round. Rounds
-for which there is no promise are counted, and told with the reason.
+(``replicas``), liars alone may reduce a part. Sketches then bound what they can do, but by another
+measure, and nothing is promised here. Rounds for which there is no promise are counted, and told
+with the reason.
 """
 
 from collections import Counter
@@ -153,7 +154,7 @@ class Aggregate(Check):
 
     def _no_promise(self, decision: Decision, applied: Applied, honest: int) -> str:
         """Why the aggregate may be anything; empty: it is bounded."""
-        m, f, r = len(decision.plan), applied.g.f, applied.g.rules.replicas
+        m, f, r = len(decision.plan), applied.g.f, decision.replicas
         if kappa_of(decision.rule) is None:
             return f"no bound of the rule {decision.rule} is known"
         if m - honest > f:

@@ -5,12 +5,14 @@ by a model of them: 64 clusters by k-means, each a Gaussian with the mean, the 4
 components and the residual variance by coordinate of its members, cut off below 0 and scaled to
 length 1. Queries are drawn alike. "real" in the results: real features only.
 
-One kind of index a process, one thread; each result is written as soon as it is there.
+One kind of index a process, one thread; each result is written as soon as it is there. With
+--checkpoint a build that was stopped goes on where it was.
 Run: python tests/bench/bench_recall_vectors.py --features F.npy --kind graph --out results.json
 """
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from time import perf_counter, process_time
 import faiss
 import numpy as np
 import psutil
+import recall_checkpoint
 
 from workloads.recall.vector_index import IndexSettings
 from workloads.recall.vectors import VectorMemory
@@ -107,49 +110,63 @@ def measure(memory, queries, truth, singles):
     }
 
 
-def grow(chunks, queries, sizes, settings, options, data):
+def grow(chunk, count, queries, sizes, settings, options, data):
     """Add chunks, in turn by so many authors, and yield what is measured at each of the sizes."""
     memory = VectorMemory(queries.shape[1], settings, author_entries_max=1 << 21)
     truth, kind = Truth(queries), settings.kind
+    spent, folder = recall_checkpoint.Spent(), options.checkpoint
+    if folder is not None:
+        spent = recall_checkpoint.load(folder, memory, truth, chunk)
+    for number in range(spent.chunks + 1, count + 1):
+        keys = chunk(number)
+        labels, start = np.zeros(len(keys), int), process_time()
+        ids = memory.add(f"author {(number - 1) % options.authors}", keys, labels)
+        taken_s = process_time() - start
+        spent.cpu_s, spent.slowest_s = spent.cpu_s + taken_s, max(spent.slowest_s, taken_s)
+        truth.add(keys, ids)
+        spent.chunks = number
+        size = len(memory)
+        if size % 20_000 == 0:
+            print(kind, size, f"{len(keys) / taken_s:.0f}/s", file=sys.stderr, flush=True)
+        if size in sizes:
+            rows = list(measured(memory, queries, truth, spent, settings, options, data))
+            yield from rows
+            spent.cpu_s, spent.start_size, spent.slowest_s = 0.0, size, 0.0
+            spent.measured.append(size)
+        if folder is not None and size > 20_000 and number % recall_checkpoint.EVERY == 0:
+            recall_checkpoint.save(folder, memory, truth, spent)
+
+
+def measured(memory, queries, truth, spent, settings, options, data):
+    """A row for each way to search the memory as it is."""
+    size, kind = len(memory), settings.kind
     built = {
         "flat": {},
         "graph": {"links": settings.links, "breadth_add": settings.breadth_add},
         "codes": {"code_bytes": settings.code_bytes},
     }
-    cpu_s, start_size, slowest_s = 0.0, 0, 0.0
-    for number, keys in enumerate(chunks):
-        labels, start = np.zeros(len(keys), int), process_time()
-        ids = memory.add(f"author {number % options.authors}", keys, labels)
-        taken_s = process_time() - start
-        cpu_s, slowest_s = cpu_s + taken_s, max(slowest_s, taken_s)
-        truth.add(keys, ids)
-        size = len(memory)
-        if size % 40_000 == 0:
-            print(kind, size, f"{len(keys) / taken_s:.0f}/s", file=sys.stderr, flush=True)
-        if size not in sizes:
-            continue
-        common = {
-            "kind": kind,
-            "data": data,
-            "entries": size,
-            "authors": options.authors,
-            "dimensions": queries.shape[1],
-            "build": built[kind],
-            "bytes": memory.bytes,
-            "bytes_an_entry": round(memory.bytes / size, 1),
-            "resident_bytes": psutil.Process().memory_info().rss,
-            "added_a_cpu_second": round((size - start_size) / cpu_s, 1),
-            "slowest_chunk_cpu_s": round(slowest_s, 2),
-        }
-        indexes = [shelf.index for shelf in memory._shelves[1:]]
-        for tried in TRIED[kind]:
-            for index in indexes:
-                index._settings = replace(settings, **tried)
-            singles = 40 if kind == "flat" and size > 200_000 else 256
-            yield {**common, "search": tried, **measure(memory, queries, truth, singles)}
+    common = {
+        "kind": kind,
+        "data": data,
+        "entries": size,
+        "authors": options.authors,
+        "dimensions": queries.shape[1],
+        "build": built[kind],
+        "bytes": memory.bytes,
+        "bytes_an_entry": round(memory.bytes / size, 1),
+        "resident_bytes": psutil.Process().memory_info().rss,
+        "added_a_cpu_second": round((size - spent.start_size) / spent.cpu_s, 1),
+        "slowest_chunk_cpu_s": round(spent.slowest_s, 2),
+    }
+    indexes = [shelf.index for shelf in memory._shelves[1:]]
+    for tried in TRIED[kind]:
         for index in indexes:
-            index._settings = settings
-        cpu_s, start_size, slowest_s = 0.0, size, 0.0
+            index._settings = replace(settings, **tried)
+        singles = 40 if kind == "flat" and size > 200_000 else 256
+        row = {**common, "search": tried, **measure(memory, queries, truth, singles)}
+        yield {**row, "load": round(os.getloadavg()[0], 1)}
+    for index in indexes:
+        index._settings = settings
 
 
 def table(results):
@@ -184,6 +201,7 @@ def main():
     parser.add_argument("--breadth-add", type=int, default=80)
     parser.add_argument("--code-bytes", type=int, default=160)
     parser.add_argument("--authors", type=int, default=1, help="who add chunks in turn")
+    parser.add_argument("--checkpoint", type=Path, help="folder; with one author only")
     parser.add_argument("--real", action="store_true", help="real features only, up to 10^4")
     options = parser.parse_args()
     results = json.loads(options.out.read_text()) if options.out.exists() else []
@@ -201,14 +219,20 @@ def main():
     )
     if options.real:
         size = min(10_000, (len(features) - QUERIES) // CHUNK * CHUNK)
-        chunks = (features[s : s + CHUNK] for s in range(0, size, CHUNK))
-        measured = grow(chunks, features[-QUERIES:], {size}, settings, options, "real")
+        count, sizes, queries, data = size // CHUNK, {size}, features[-QUERIES:], "real"
+
+        def chunk(number):
+            return features[(number - 1) * CHUNK : number * CHUNK]
+
     else:
         model = Model(features)
-        chunks = (model.chunk(n, CHUNK) for n in range(1, max(options.sizes) // CHUNK + 1))
+        count, sizes, data = max(options.sizes) // CHUNK, set(options.sizes), "model"
         queries = model.chunk(0, QUERIES)
-        measured = grow(chunks, queries, set(options.sizes), settings, options, "model")
-    for result in measured:
+
+        def chunk(number):
+            return model.chunk(number, CHUNK)
+
+    for result in grow(chunk, count, queries, sizes, settings, options, data):
         results.append(result)
         options.out.write_text(json.dumps(results, indent=1))
         print(result, file=sys.stderr, flush=True)

@@ -28,7 +28,8 @@ from node.membership.record import (
 )
 from node.types import Digest, JobId
 from node.wire import convert, convert_ledger, exchange_pb2, ledger_pb2, limits, peer_pb2
-from node.wire.messages import Ack, ChainRequest, FetchRequest, StateRequest
+from node.wire.chain_messages import ChainRequest, StateRequest
+from node.wire.messages import Ack, FetchRequest
 from simulator.host.signer import KeyedSigner, verify
 from simulator.machines import JOB
 
@@ -56,6 +57,10 @@ TARGETS: dict[str, Target] = {
     "screen": (convert.decode_screens, BODY, pb.Screens),
     "plan": (_signed_body(convert.decode_plan), BODY, pb.Plan),
     "result": (convert.decode_results, 16 * 1024, pb.Results),
+    "seal": (_signed_body(convert.decode_seal), BODY, pb.Seal),
+    "reveal": (convert.decode_reveal, 128, pb.Reveal),
+    "beacon": (_signed_body(convert.decode_beacon), 32 * 1024, pb.Beacon),
+    "sketch": (convert.decode_sketches, limits.SKETCHES_BYTES_MAX, pb.Sketches),
     "propose": (_signed_body(convert.decode_proposal), BODY, pb.Proposal),
     "vote": (convert.decode_vote, convert.VOTE_BYTES, None),
     "ack": (convert.decode_ack, 128, pb.Ack),

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from node.errors import Malformed, TooLarge
+from node.exchange.arriving import RESULTS_KEPT_MAX
 from node.exchange.effects import Blame, Effect
 from node.exchange.gram import EXPONENT_MAX, EXPONENT_MIN
-from node.exchange.round import RESULTS_KEPT_MAX, RoundMachine
+from node.exchange.round import RoundMachine
 from node.ledger.chain import genesis_id
 from node.merkle import digest
 from node.types import Digest

@@ -34,6 +34,7 @@ from node.wire.memory_messages import (
     MemoryLine,
     MemoryReply,
     MemoryRequest,
+    Question,
 )
 from simulator.host.signer import KeyedSigner, verify
 from simulator.loop import run
@@ -75,6 +76,10 @@ def _targets() -> dict[str, Target]:
         "batches_request": (
             convert.decode_batches_request, limits.BATCHES_REQUEST_BYTES_MAX, pb.BatchesRequest,
             [convert.encode_batches_request(BatchesRequest(JOB, wants))],
+        ),
+        "question": (
+            convert.decode_question, limits.QUESTION_REQUEST_BYTES_MAX, pb.Question,
+            [convert.encode_question(Question(JOB, b"what?"))],
         ),
     }  # fmt: skip
 

@@ -21,8 +21,15 @@ from simulator.host.signer import KeyedSigner, verify
 from simulator.machines import JOB, PART_BYTES, Host, MachineWorld, Weather
 
 PARTS = 3
-FOREIGN = ("commit", "plan", "prepare", "result", "scatter", "screen", "spread", "vote")
+FOREIGN = (
+    "commit", "plan", "prepare", "result", "reveal", "scatter", "screen", "seal", "sketch",
+    "spread", "vote",
+)  # fmt: skip
 """Kinds that are also taken from other runs. The rest hold quorums, which no liar can make."""
+GRAFTED = {
+    "plan": pb.Plan, "screen": pb.Screens, "result": pb.Results, "seal": pb.Seal,
+    "reveal": pb.Reveal, "sketch": pb.Sketches,
+}  # fmt: skip
 CALM = Weather(0, 0, 0, 0)
 HOSTILE_PER_ROUND = 20
 HEAL_STEPS = 4000
@@ -34,14 +41,15 @@ class LiarWorld(MachineWorld):
     def __init__(self, n: int, liar: int, rng: np.random.Generator) -> None:
         self.history: list[bytes] = []
         self.misbehaved: set[int] = set()
-        super().__init__(n, 0, rng, CALM)
+        super().__init__(n, 0, rng, CALM, replicas=int(rng.integers(2)))
         self.liar = liar
         self.liars = {liar}
 
     def _context(self, host: Host) -> Any:
         context = super()._context(host)
         sizes = (PART_BYTES,) * PARTS
-        return replace(context, rules=replace(context.rules, part_bytes=sizes, result_bytes=sizes))
+        rules = replace(context.rules, part_bytes=sizes, result_bytes=sizes, buckets=(1,) * PARTS)
+        return replace(context, rules=rules)
 
     def _boot(self, host: Host) -> None:
         context = self._context(host)
@@ -103,7 +111,7 @@ class LiarWorld(MachineWorld):
 
 def graft(m: pb.RoundMessage, world: LiarWorld, c: Any) -> None:
     """Make a message of another run refer to a list or plan of this one."""
-    kind = {"plan": pb.Plan, "screen": pb.Screens, "result": pb.Results}.get(m.signed.kind)
+    kind = GRAFTED.get(m.signed.kind)
     cores = [h.machine.core for h in world.hosts if h.machine is not None]
     lists = sorted({i for core in cores for i in core.lists})
     plans = sorted({i for core in cores for i in core.plans})
@@ -111,9 +119,17 @@ def graft(m: pb.RoundMessage, world: LiarWorld, c: Any) -> None:
         body = kind.FromString(m.signed.body)
         body.list_id = c.of(lists)
         m.signed.body = body.SerializeToString()
-    elif kind is pb.Results and plans:
+    elif kind in (pb.Results, pb.Seal) and plans:
         body = kind.FromString(m.signed.body)
         body.plan_id = c.of(plans)
+        m.signed.body = body.SerializeToString()
+    elif kind is pb.Reveal and (ids := world.ids()):
+        body = kind.FromString(m.signed.body)
+        body.seal_id = c.of(ids)
+        m.signed.body = body.SerializeToString()
+    elif kind is pb.Sketches and (ids := world.ids()):
+        body = kind.FromString(m.signed.body)
+        body.beacon_id = c.of(ids)
         m.signed.body = body.SerializeToString()
     elif m.HasField("spread") and plans:
         m.spread.plan_id = c.of(plans)

@@ -36,6 +36,12 @@ class Court(Watcher):
         self.found: Counter[tuple[int, str]] = Counter()
         """(audited node, verdict) -> audits."""
         self.skips = 0
+        self.refuted: set[int] = set()
+        """Whom honest nodes blame for false findings."""
+        self.held: dict[int, set[int]] = {}
+        """Honest node -> against whom it holds evidence."""
+        self.reasons: dict[int, str] = {}
+        """Honest node -> what it shows of the banned when its job is done."""
 
     def event(self, at_s: float, node: int, event: str, fields: Mapping[str, object]) -> None:
         """Note findings and convictions."""
@@ -43,7 +49,15 @@ class Court(Watcher):
             return
         if event == "round_certified":
             self.skips += bool(fields["skip"])
-        if event in ("audited", "convicted"):
+        if event == "peer_error" and fields["reason"] == "false_finding":
+            self.refuted.add(self._names[PeerId(str(fields["peer"]))])
+        if event == "convicted":
+            self.held.setdefault(node, set()).add(self._names[PeerId(str(fields["peer"]))])
+        if event == "job_done":
+            daemon = self.world.nodes[node].daemon
+            assert daemon is not None
+            self.reasons[node] = " ".join(peer.banned for peer in daemon.status().peers)
+        if event in ("audited", "judged"):
             about = self._names[PeerId(str(fields["peer"]))]
             if event == "audited":
                 self.found[about, str(fields["verdict"])] += 1
@@ -88,24 +102,42 @@ def tried(
 LAZY = ["label_flip", "stale", "free_ride_copy", "free_ride_noise", "inflate_steps"]
 
 
-@pytest.mark.parametrize("name", LAZY)
-def test_who_does_not_do_the_work_is_convicted_by_all(name: str) -> None:
-    court, _ = tried(attacks=[AttackSection(name=name)])
+def check_lazy(name: str) -> None:
+    court, outcome = tried(rounds=9, attacks=[AttackSection(name=name)])
     assert court.convicted == {0: {3}, 1: {3}, 2: {3}}
     assert court.of_all("ok") >= 3
+    assert outcome.bans.keys() == {"node-3"}
+    for node in court.world.honest:
+        assert court.held[node.index] == {3}
+        assert "is false, as" in court.reasons[node.index]
+        assert "by the certificate of round" in court.reasons[node.index]
+
+
+@pytest.mark.parametrize("name", ["label_flip", "stale"])
+def test_who_does_not_do_the_work_is_convicted_by_all_and_banned(name: str) -> None:
+    check_lazy(name)
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("name", LAZY[2:])
+def test_whatever_it_does_in_place_of_the_work_it_is_banned(name: str) -> None:
+    check_lazy(name)
 
 
 @pytest.mark.sim
 @pytest.mark.parametrize("name", LAZY)
 def test_two_of_seven_are_convicted_with_momentum_and_a_codec_without_loss(name: str) -> None:
     exchange = {"codec": "fp32", "momentum": 0.9}
-    court, _ = tried(7, 6, attacks=[AttackSection(name=name)], exchange=exchange)
+    court, outcome = tried(7, 12, attacks=[AttackSection(name=name)], exchange=exchange)
     assert court.convicted == {node: {5, 6} for node in range(5)}
+    assert outcome.bans.keys() == {"node-5", "node-6"}
 
 
 def test_as_many_false_accusers_as_may_lie_convict_nobody() -> None:
-    court, _ = tried(7, attacks=[AttackSection(name="accuse")])
+    court, outcome = tried(7, attacks=[AttackSection(name="accuse")])
     assert court.convicted == {}
+    assert outcome.bans == {}
+    assert court.refuted == {5, 6}  # the others found true what they objected to
     # What a liar objects to, the others look into.
     assert court.of_all("ok") > 7 * 4
 

@@ -47,7 +47,10 @@ def test_the_true_node_keeps_them_through_loss_a_liar_and_a_crash(
     assert outcome.recovery_virtual_s is not None
 
 
-KINDS = ("commit", "have", "list", "screen", "plan", "result", "propose", "prepare", "vote")
+KINDS = (
+    "commit", "have", "list", "screen", "plan", "result", "seal", "reveal", "beacon", "sketch",
+    "propose", "prepare", "vote",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", KINDS)

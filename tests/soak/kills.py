@@ -24,6 +24,7 @@ from node.exchange.reduction import reducer_orders
 from node.identity import peer_id_of
 from node.jobs.verify_folder import verify_node_folder
 from node.ledger.electorate import Electorate
+from node.ledger.succession import next_electorate
 
 LEADS = ("list", "plan", "propose")
 REDUCES = ("screen", "reduce")
@@ -147,7 +148,10 @@ class Harness:
 
     def _role(self, node: Node, round_: int) -> str:
         id_, before = self.swarm.chain[round_ - 1]
-        electorate = Electorate(before.electors)
+        last = next_electorate(
+            Electorate(before.electors), before.plan, before.refused, before.bans
+        )
+        electorate = Electorate(before.electors, last.missed)
         if electorate.leader(round_, 0) == node.elector:
             return "leader"
         # A SKIP has no results; the count of parts never changes.

@@ -50,7 +50,7 @@ from node.wire.messages import (
     Vote,
     VoteSignature,
 )
-from simulator.attacks import ATTACKS, MEMORY_ATTACKS, Attack, make_attack
+from simulator.attacks import ATTACKS, FEW_ATTACKS, MEMORY_ATTACKS, Attack, make_attack
 from simulator.attacks.board import Board, Crowd, Observed
 from simulator.attacks.formulas import (
     aggregate,
@@ -113,7 +113,7 @@ def sent(name: str, rows: np.ndarray, scale: float = 1.0) -> np.ndarray:
 def test_the_installed_attacks_are_those_of_this_package() -> None:
     points = {p.name: p.value for p in entry_points(group="artel.attacks")}
     mine = {n for n, value in points.items() if value.startswith("simulator.")}
-    known = {**ATTACKS, **MEMORY_ATTACKS}
+    known = {**ATTACKS, **MEMORY_ATTACKS, **FEW_ATTACKS}
     assert mine == set(known)
     for name, kind in known.items():
         assert isinstance(load_attack(f"{name}:2", PEERS[0]), kind)

@@ -1,30 +1,32 @@
 """Who is drawn to audit whom, what local memory must follow from, and what convicts."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.errors import Malformed
+from node.errors import BadSignature, Malformed, PeerError
 from node.exchange.auditing import (
     CASES_KEPT_ROUNDS,
     Case,
     Contribution,
-    Conviction,
     History,
     Tally,
     breach,
-    convicting,
+    contributions,
     first_auditor,
     is_drawn,
-    is_proven,
 )
-from node.identity import Identity, verify
+from node.identity import Identity, peer_id_of, verify
+from node.jobs.proofs import PREFIX, Proofs
 from node.ledger.electorate import Electorate
+from node.ledger.evidence import accused, contradiction, describe, offender
+from node.ledger.judging import check_judgement, convicting
 from node.merkle import digest
-from node.types import Digest, JobId
+from node.types import Digest, JobId, PeerId
 from node.wire.audit import (
     FINDING_BYTES,
     KIND,
@@ -37,7 +39,16 @@ from node.wire.audit import (
     encode_opening_request,
     encode_signed_finding,
 )
-from node.wire.messages import Commitment, Decision, PartCommitment, Signed
+from node.wire.convert import decode_evidence, encode_commitment, encode_evidence
+from node.wire.messages import (
+    Commitment,
+    Decision,
+    Evidence,
+    Judgement,
+    PartCommitment,
+    Signed,
+)
+from simulator.host.store import SimStore
 
 JOB = JobId(bytes(32))
 CLASS, OTHER = b"c" * 32, b"o" * 32
@@ -56,7 +67,10 @@ def commitment(**changes: object) -> Commitment:
 
 
 def contribution(key: bytes, round_: int = 3, **changes: object) -> Contribution:
-    return Contribution(round_, key, digest("commitment", key), commitment(**changes))
+    made = commitment(**changes)
+    body = encode_commitment(made)
+    signature = KEYS[key].sign("commit", JOB, round_, body)
+    return Contribution(Signed("commit", JOB, round_, key, body, signature), made)
 
 
 PLAN = tuple(contribution(key) for key, _ in SEVEN.keys)
@@ -65,7 +79,7 @@ OTHERS = [KEYS[c.author] for c in PLAN[1:]]
 
 
 def case(electorate: Electorate = SEVEN, round_: int = 3) -> Case:
-    audited = replace(AUDITED, round=round_)
+    audited = AUDITED if round_ == 3 else contribution(AUDITED.author, round_)
     return Case(audited, Digest(bytes(32)), electorate, OTHERS[0].public_key)
 
 
@@ -199,8 +213,9 @@ def test_more_than_f_auditors_convict_and_never_fewer(
             first[signed.signer] = against or verdict is Verdict.BREACH
     enough = sum(first.values()) >= 3
     assert tally.convicted() == ({AUDITED.author: 3} if enough else {})
-    for conviction in tally.convictions():
-        assert is_proven(conviction, SEVEN, verify)
+    for judged in tally.judgements():
+        check_judgement(judged, SEVEN, verify)
+        assert decode_evidence(encode_evidence(judged)) == judged
 
 
 def test_a_mismatch_never_counts_against_who_has_no_class() -> None:
@@ -218,29 +233,159 @@ def test_nobody_is_convicted_by_one_alone() -> None:
         assert convicting(electorate) == max(2, electorate.f + 1)
 
 
-def test_a_conviction_needs_the_distinct_signatures_of_electors_on_this_contribution() -> None:
+def judged(*findings: Signed, on: Contribution = AUDITED) -> Judgement:
+    return Judgement(on.signed, tuple(sorted(findings, key=lambda s: s.signer)))
+
+
+def elected(electorate: Electorate = SEVEN) -> Callable[[JobId, int], Electorate | None]:
+    return lambda job, round_: electorate if (job, round_) == (JOB, 3) else None
+
+
+def test_a_judgement_needs_the_distinct_signatures_of_electors_on_this_commitment() -> None:
     good = [finding(auditor, Verdict.MISMATCH) for auditor in OTHERS[:3]]
-    stranger = finding(Identity(b"s" * 32), Verdict.MISMATCH)
-    own = finding(KEYS[AUDITED.author], Verdict.MISMATCH)
-    unsigned = replace(good[2], signature=bytes(64))
-    assert is_proven(Conviction(AUDITED, tuple(good)), SEVEN, verify)
+    assert offender(judged(*good), verify, elected()) == AUDITED.author
+    assert accused(judged(*good)) == AUDITED.author
+    assert "3 auditors found" in describe(judged(*good))
     for third in (
         good[1],
-        stranger,
-        own,
-        unsigned,
+        finding(Identity(b"s" * 32), Verdict.MISMATCH),
+        finding(KEYS[AUDITED.author], Verdict.MISMATCH),
+        replace(good[2], signature=bytes(64)),
+        replace(good[2], kind="commit"),
         finding(OTHERS[2], Verdict.OK),
+        finding(OTHERS[2], Verdict.NO_OPENING),
         finding(OTHERS[2], Verdict.MISMATCH, OTHER),
         finding(OTHERS[2], Verdict.MISMATCH, round_=4),
     ):
-        assert not is_proven(Conviction(AUDITED, (*good[:2], third)), SEVEN, verify)
-    assert not is_proven(Conviction(PLAN[1], tuple(good)), SEVEN, verify)
+        with pytest.raises(PeerError):
+            offender(judged(*good[:2], third), verify, elected())
+    with pytest.raises(BadSignature, match="2 findings, 3 needed"):
+        offender(judged(*good[:2]), verify, elected())
+    with pytest.raises(Malformed, match="rise"):
+        offender(
+            Judgement(AUDITED.signed, tuple(reversed(judged(*good).findings))), verify, elected()
+        )
+    with pytest.raises(PeerError):
+        offender(judged(*good, on=PLAN[1]), verify, elected())
+    forged = replace(AUDITED.signed, signature=bytes(64))
+    with pytest.raises(BadSignature, match="bad signature on a commit"):
+        offender(Judgement(forged, judged(*good).findings), verify, elected())
+    with pytest.raises(Malformed, match="a judgement on a finding"):
+        offender(Judgement(good[0], tuple(good[1:])), verify, elected())
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 8),
+            st.sampled_from([Verdict.MISMATCH, Verdict.BREACH, Verdict.OK]),
+            st.sampled_from([CLASS, OTHER]),
+            st.booleans(),
+        ),
+        max_size=7,
+    )
+)
+def test_a_judgement_holds_if_and_only_if_enough_electors_object(
+    drawn: list[tuple[int, Verdict, bytes, bool]],
+) -> None:
+    people = [*PEOPLE, Identity(b"s" * 32), Identity(b"t" * 32)]
+    findings = []
+    sound: dict[bytes, bool] = {}
+    for who, verdict, compute_class, forged in drawn:
+        made = finding(people[who], verdict, compute_class)
+        made = replace(made, signature=bytes(64)) if forged else made
+        objects = verdict is Verdict.BREACH or (verdict, compute_class) == (Verdict.MISMATCH, CLASS)
+        good = objects and not forged and made.signer in KEYS and made.signer != AUDITED.author
+        sound[made.signer] = good and made.signer not in sound
+        findings.append(made)
+    try:
+        assert offender(judged(*findings), verify, elected()) == AUDITED.author
+        holds = True
+    except PeerError:
+        holds = False
+    assert holds == (len(sound) == len(findings) >= 3 and all(sound.values()))
+
+
+def test_a_judgement_proves_nothing_without_the_electors_of_its_round() -> None:
+    good = judged(*(finding(auditor, Verdict.MISMATCH) for auditor in OTHERS[:3]))
+    with pytest.raises(Malformed, match="electors of round 3 of its job are not known"):
+        offender(good, verify)
+    few = Electorate.of([AUDITED.author, *(o.public_key for o in OTHERS[:2])])
+    with pytest.raises(BadSignature, match="no elector of round 3"):
+        offender(good, verify, elected(few))
+
+
+async def test_a_judgement_is_kept_for_its_job_and_does_not_reach_others() -> None:
+    disk = SimStore(0.0, 1 << 20).open(PeerId("x"))
+    told: list[Evidence] = []
+    proofs = Proofs(disk, verify, lambda peer, evidence: told.append(evidence))
+    good = judged(*(finding(auditor, Verdict.MISMATCH) for auditor in OTHERS[:3]))
+    await proofs.add(good)
+    await proofs.add(judged(*(finding(auditor, Verdict.BREACH) for auditor in OTHERS[:3])))
+    again = Proofs(disk, verify, lambda peer, evidence: told.append(evidence))
+    await disk.put({f"{PREFIX}{OTHERS[0].peer_id}/x": encode_evidence(good)[:-1] + b"x"})
+    await again.load()
+    assert told == [good, good]
+    peer = peer_id_of(AUDITED.author)
+    assert dict(again.all()) == {peer: [good]}
+    assert again.judged(JOB) == {peer: good}
+    assert again.held == {}  # the gate of the whole node
+    assert again.against(SEVEN, JOB) == {SEVEN.index(AUDITED.author): good}
+    other = JobId(b"\1" * 32)
+    assert again.judged(other) == {}
+    assert again.against(SEVEN, other) == {}
+
+
+def test_what_judges_among_four_is_too_little_among_ten() -> None:
+    ten = [Identity(bytes([k]) * 32) for k in range(1, 11)]
+    for n, enough in ((4, True), (6, True), (7, False), (10, False)):
+        electors = {AUDITED.author, *(o.public_key for o in OTHERS[:2])}
+        electors |= set([p.public_key for p in ten if p.public_key not in electors][: n - 3])
+        two = judged(*(finding(auditor, Verdict.MISMATCH) for auditor in OTHERS[:2]))
+        try:
+            assert offender(two, verify, elected(Electorate.of(electors))) == AUDITED.author
+            found = True
+        except BadSignature:
+            found = False
+        assert found == enough
+
+
+def test_who_finds_one_work_both_true_and_false_convicts_itself() -> None:
+    tally = Tally()
+    tally.open(case())
+    yes, no = finding(OTHERS[0], Verdict.OK), finding(OTHERS[0], Verdict.MISMATCH)
+    assert tally.other(yes) is None
+    tally.add(yes)
+    assert tally.other(yes) is None
+    assert tally.other(no) == yes
+    found = contradiction(yes, no)
+    assert found is not None
+    assert offender(decode_evidence(encode_evidence(found)), verify) == OTHERS[0].public_key
+
+
+def test_an_objection_is_refuted_by_as_many_as_convict_and_never_by_fewer() -> None:
+    tally, opened = Tally(), case()
+    tally.open(opened)
+    tally.add(finding(OTHERS[0], Verdict.MISMATCH))
+    tally.add(finding(OTHERS[1], Verdict.OK, OTHER))  # of another class: no word for it
+    for auditor in OTHERS[2:4]:
+        tally.add(finding(auditor, Verdict.OK))
+        assert tally.refuted(opened) == set()
+    tally.add(finding(OTHERS[4], Verdict.OK))
+    assert tally.refuted(opened) == {OTHERS[0].public_key}
+
+
+def test_a_plan_that_gives_a_commitment_to_another_elector_is_not_audited() -> None:
+    swapped = replace(decision(0, 1), plan=((0, PLAN[1].commitment_id), (1, PLAN[1].commitment_id)))
+    signed = {c.commitment_id: c.signed for c in PLAN}
+    assert contributions(swapped, SEVEN, OPENED, signed) == (PLAN[1],)
+    assert contributions(decision(0, 1), SEVEN, OPENED, {}) == ()
 
 
 def test_old_cases_go() -> None:
     tally = Tally()
     tally.open(case())
-    later = replace(PLAN[1], round=3 + CASES_KEPT_ROUNDS + 1)
+    later = contribution(PLAN[1].author, 3 + CASES_KEPT_ROUNDS + 1)
     tally.open(replace(case(), contribution=later))
     assert tally.case(AUDITED.commitment_id) is None
     assert tally.add(finding(OTHERS[0], Verdict.MISMATCH)) is None

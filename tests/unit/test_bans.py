@@ -307,15 +307,18 @@ def test_the_chain_bans_electors_only_and_nobody_returns() -> None:
     rest = tuple(k for k in keys if k[0] != gone)
     good = child(head, bans=(gone,), electors=rest)
     check_parent(head, good)
-    with pytest.raises(BadSignature, match="banned"):
+    with pytest.raises(BadSignature, match="not the one that follows"):
         check_parent(head, child(head, bans=(gone,)))
     with pytest.raises(BadSignature, match="no elector"):
         check_parent(head, child(head, bans=(b"\x99" * 32,)))
     after = extend(head, good, A)
     assert after.bans == {gone: 1}
     assert after.electorate.keys == rest
-    with pytest.raises(BadSignature, match="banned"):
+    with pytest.raises(BadSignature, match="who is to enter is banned"):
         check_parent(after, child(after, electors=keys))
+    everybody = tuple(sorted(key for key, _ in keys))
+    with pytest.raises(BadSignature, match="bans everybody"):
+        check_parent(head, child(head, bans=everybody))
     with pytest.raises(BadSignature, match="no elector"):
         check_parent(after, child(after, bans=(gone,)))
     later = extend(after, child(after, bans=(rest[0][0],), electors=rest[1:]), B)

@@ -21,6 +21,7 @@ from node.types import Digest, JobId, PeerId
 from node.wire import exchange_pb2 as pb
 from node.wire.convert import (
     decode_evidence,
+    encode_beacon,
     encode_commitment,
     encode_evidence,
     encode_have,
@@ -28,11 +29,15 @@ from node.wire.convert import (
     encode_plan,
     encode_proposal,
     encode_results,
+    encode_reveal,
     encode_screens,
+    encode_seal,
+    encode_sketches,
     encode_vote,
 )
 from node.wire.limits import EVIDENCE_BYTES_MAX
 from node.wire.messages import (
+    Beacon,
     Commitment,
     Contradiction,
     Evidence,
@@ -43,8 +48,11 @@ from node.wire.messages import (
     Plan,
     Proposal,
     Results,
+    Reveal,
     Screens,
+    Seal,
     Signed,
+    Sketches,
     Vote,
 )
 from simulator.host.store import SimStore
@@ -78,6 +86,16 @@ BODIES: dict[str, Callable[[int, bytes], bytes]] = {
     ),
     "result": lambda place, word: encode_results(
         Results(Digest(bytes([place]) * 32), ((0, Digest(word * 32)),))
+    ),
+    "seal": lambda place, word: encode_seal(
+        Seal(Digest(bytes([place]) * 32), (signed("vote", word * 36),))
+    ),
+    "reveal": lambda place, word: encode_reveal(Reveal(place, Digest(word * 32), word * 32)),
+    "beacon": lambda place, word: encode_beacon(
+        Beacon(Digest(bytes([place]) * 32), (signed("reveal", word * 36),))
+    ),
+    "sketch": lambda place, word: encode_sketches(
+        Sketches(Digest(bytes([place]) * 32), (word * 4,))
     ),
     "propose": lambda place, word: encode_proposal(Proposal(place, word, None, (), (), None)),
     "prepare": lambda place, word: encode_vote(Vote(place, Digest(word * 32))),
@@ -243,7 +261,7 @@ async def test_evidence_outlives_a_restart_and_a_faulty_disk_convicts_nobody() -
     assert told == [LIAR.peer_id] * 2
     electorate = Electorate.of([VICTIM.public_key, LIAR.public_key])
     index = electorate.index(LIAR.public_key)
-    assert again.against(electorate) == {index: pair("vote")}
+    assert again.against(electorate, JOB) == {index: pair("vote")}
 
 
 class Line:
@@ -289,11 +307,11 @@ def test_a_third_party_verifies_a_file_alone(
     good, bad = tmp_path / "good", tmp_path / "bad"
     good.write_bytes(encode_evidence(pair("prepare")))
     bad.write_bytes(encode_evidence(pair("prepare"))[:-1])
-    assert verify_evidence(good, as_json=True) == 0
+    assert verify_evidence(good, None, as_json=True) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["valid"], found["peer"], found["round"]) == (True, LIAR.peer_id, 3)
     assert (found["kind"], found["slot"]) == ("prepare", ["prepare", 1])
-    assert verify_evidence(bad, as_json=True) == 1
+    assert verify_evidence(bad, None, as_json=True) == 1
     assert json.loads(capsys.readouterr().out)["valid"] is False
-    assert verify_evidence(good, as_json=False) == 0
+    assert verify_evidence(good, None, as_json=False) == 0
     assert capsys.readouterr().out.startswith(f"VALID: {LIAR.peer_id} signed two messages")

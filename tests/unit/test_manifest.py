@@ -80,7 +80,7 @@ def test_canonical_bytes_are_sorted_compact_ascii_and_say_every_default() -> Non
 
 def test_the_job_id_is_frozen() -> None:
     # It may change only with the manifest's fields or defaults; then every job gets a new id.
-    expected = "d0e0b380e01b4b3cd06adea2ccf433d50993d11d7aa78b90801d23821d309de3"
+    expected = "a9ef7fbcbeba9446b0fc297bdebdf955d4ed7471b3c78d196e68c678e5f84cc2"
     assert job_id(canonical_bytes(BASE)).hex() == expected
 
 
@@ -124,7 +124,7 @@ def test_canonical_bytes_round_trip_whatever_the_workload_says(workload: dict[st
         ("exchange.replicas", "65"),
         ("outer.lr", "0.0"),
         ("outer.momentum", "1.0"),
-        ("electorate.admission", "open"),
+        ("admission.mode", "open"),
         ("electorate.founders", '["me"]'),
         ("electorate.founders", f'["{US.peer_id}", "{US.peer_id}"]'),
         ("workload.x", "nan"),

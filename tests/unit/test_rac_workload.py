@@ -14,8 +14,10 @@ pytest.importorskip("faiss", reason="the extra artel-node[rac] is not installed"
 from tests.unit import rac_data
 from workloads.api import Entries, Remembers, Sharded, WorkloadError, load
 from workloads.rac import network
+from workloads.rac.catalogue import index_settings
 from workloads.rac.config import RacConfig
 from workloads.rac.workload import RacWorkload
+from workloads.recall import coded_vectors
 from workloads.recall.memory import AUTHORS_MAX
 
 
@@ -171,8 +173,12 @@ def test_more_authors_than_a_memory_holds_harm_nothing(data):
     assert workload.evaluate(workload.initial())["entries_dropped"] == 2 * 4
 
 
-@pytest.mark.parametrize("settings", [{}, {"index": "hnsw", "keys": "fp16"}], ids=str)
-def test_a_liar_is_distrusted_and_costs_little(data, settings):
+@pytest.mark.parametrize(
+    "settings", [{}, {"index": "hnsw", "keys": "fp16"}, {"index": "codes"}], ids=str
+)
+def test_a_liar_is_distrusted_and_costs_little(data, settings, monkeypatch):
+    monkeypatch.setattr(coded_vectors, "TRAIN_ROWS", 90)  # of the 100 entries of an author
+    monkeypatch.setattr(coded_vectors, "CODE_BITS", 6)
     honest = node(data, 0, 2, **settings)
     lies = list(told(node(data, 1, 2, **settings)))
     list(told(honest))
@@ -185,6 +191,11 @@ def test_a_liar_is_distrusted_and_costs_little(data, settings):
     after = honest.evaluate(honest.initial())
     assert after["trust_min"] < 0.2
     assert after["vote_accuracy"] >= clean - 0.05
+
+
+@pytest.mark.parametrize(("dimensions", "code_bytes"), [(1280, 160), (784, 98), (144, 18), (7, 1)])
+def test_a_code_divides_the_key(dimensions, code_bytes):
+    assert index_settings("codes", dimensions).code_bytes == code_bytes
 
 
 def test_artifacts_are_pictures(data, tmp_path):

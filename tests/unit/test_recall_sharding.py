@@ -1,207 +1,148 @@
-"""A memory in pieces answers as the whole one, whatever f holders of f + 1 say."""
-
-import hashlib
+"""An index in pieces answers as a whole one, whatever f holders of f + 1 say."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads.recall.neighbours import ROW_BITS
-from workloads.recall.sharding import Answer, BatchRef, holders, kept, merge_answers, to_ask
+from workloads.api import WorkloadError
+from workloads.recall.sharding import (
+    BUCKETS,
+    Named,
+    bucket,
+    decode_answer,
+    decode_question,
+    encode_answer,
+    encode_question,
+    kept,
+)
 from workloads.recall.vectors import VectorMemory
 
 pytest.importorskip("faiss", reason="the extra that brings faiss is not installed")
-DIMENSIONS, AUTHORS, K, OWN = 8, 3, 4, "peer 0"
-PEERS = [f"peer {n}" for n in range(7)]
-
-
-def root(*words):
-    return hashlib.blake2b(repr(words).encode()).digest()
+DIMENSIONS, AUTHORS, K = 8, 3, 4
+PEERS = [f"peer {n}" for n in range(5)]
 
 
 class World:
-    """A whole memory in signed batches, and what honest and lying holders say about it."""
+    """A memory that one node has whole, and of which every peer indexes its part."""
 
     def __init__(self, seed, copies):
-        self.rng = rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(seed)
         self.whole = VectorMemory(DIMENSIONS)
-        self.batches = []
-        for author in range(1, AUTHORS + 1):
-            first = 0
-            for number, size in enumerate(rng.integers(1, 9, 5).tolist()):
-                keys = rng.normal(0, 1, (size, DIMENSIONS)).astype(np.float32)
-                self.whole.add(f"author {author}", keys, rng.integers(0, 5, size))
-                self.batches.append(BatchRef(author, first, size, root(seed, author, number)))
-                first += size
-        queries = rng.normal(0, 1, (6, DIMENSIONS)).astype(np.float32)
-        self.queries = queries / np.sqrt((queries**2).sum(axis=1, keepdims=True))
-        self.asked = to_ask(self.batches, PEERS, copies, OWN)
-        self.asked[OWN] = kept(self.batches, PEERS, copies, OWN)
+        self.parts = {}
+        for peer in PEERS:
+            mask = kept(PEERS, copies, peer)
+            self.parts[peer] = VectorMemory(DIMENSIONS, keep=lambda d, mask=mask: mask[bucket(d)])
+        for author in range(AUTHORS):
+            for size in rng.integers(1, 30, 3).tolist():
+                keys = rng.normal(0, 1, (size, DIMENSIONS))
+                labels = rng.integers(0, 5, size)
+                for memory in (self.whole, *self.parts.values()):
+                    memory.add(f"author {author}", keys, labels)
+        self.queries = rng.normal(0, 1, (6, DIMENSIONS)).astype(np.float32)
 
-    def honest(self, who):
-        """By comparing every entry that the holder keeps."""
-        near = self.whole.search_authors(self.queries, 200)
-        here = np.zeros(near.ids.shape, bool)
-        for batch in self.asked[who]:
-            start = (batch.author << ROW_BITS) + batch.first
-            here |= (near.ids >= start) & (near.ids < start + batch.size)
-        each = [near.without(~here | (near.authors != a)) for a in range(AUTHORS + 1)]
-        lists = [self._nearest(found, a) for a, found in enumerate(each)]
-        roots = frozenset(batch.root for batch in self.asked[who])
-        return Answer(
-            roots,
-            np.concatenate([ids for ids, _ in lists], axis=1),
-            np.concatenate([similarity for _, similarity in lists], axis=1),
-        )
+    def named(self, peer):
+        """What a peer answers, as it comes out of the bytes."""
+        memory = self.parts[peer]
+        near = memory.search_authors(*decode_question(self.question(), DIMENSIONS))
+        digests = np.zeros(near.ids.shape, np.uint64)
+        digests[near.ids >= 0] = memory.digests(near.ids[near.ids >= 0])
+        return decode_answer(encode_answer(Named(tuple(memory.authors), digests)), 6, K)
 
-    @staticmethod
-    def _nearest(found, author):
-        best = found.nearest(K)
-        return best.ids[author], best.similarity[author]
+    def question(self):
+        units = self.queries / np.sqrt((self.queries**2).sum(axis=1, keepdims=True))
+        return encode_question(units, K)
 
-    def lie(self, who, how):
-        true = self.honest(who)
-        ids, similarity = true.ids.copy(), true.similarity.copy()
-        if how == "hides all":
-            ids[:] = -1
-        elif how == "hides the nearest":
-            ids[np.arange(len(ids)), similarity.argmax(axis=1)] = -1
-        elif how == "invents":
-            ids[:, :2] = (1 << ROW_BITS) + self.rng.integers(1000, 1 << 39, (len(ids), 2))
-            similarity[:, :2] = 1
-        elif how == "another author's":
-            ids[:, 0] = (1 << 62) + 1
-        elif how == "exaggerates":
-            similarity = np.where(ids >= 0, np.float32(1), similarity)
-        elif how == "nan":
-            similarity = np.full_like(similarity, np.nan)
-        elif how == "shape":
-            ids = ids[:, :-1]
-        elif how == "too many":
-            ids, similarity = np.tile(ids, 50), np.tile(similarity, 50)
-        elif how == "repeats":
-            ids[:], similarity[:] = ids[:, :1], similarity[:, :1]
-        return Answer(true.searched, ids, similarity)
+    def found(self, asker, answers):
+        """The k nearest of each author, as the asker finds them."""
+        memory = self.parts[asker]
+        ids = [
+            memory.find(author, digests)
+            for answer in answers
+            for author, digests in zip(answer.authors, answer.digests, strict=True)
+        ]
+        queries, _ = decode_question(self.question(), DIMENSIONS)
+        named = np.concatenate(ids, axis=1) if ids else None
+        return memory.search_authors(queries, K, named=named)
 
-    def entries(self, ids):
-        """What is proven: entries of the whole memory, nothing else."""
-        known = np.concatenate([self.whole.ids(name) for name in self.whole.authors])
-        proven = np.isin(ids, known)
-        keys = np.zeros((len(ids), DIMENSIONS), np.float32)
-        labels = np.full(len(ids), -1, np.int32)
-        keys[proven] = self.whole.keys(ids[proven])
-        labels[proven] = self.whole.labels(ids[proven])
-        return keys, labels, proven
-
-    def merged(self, answers, liars):
-        return merge_answers(
-            self.queries, K, self.asked, answers, self.entries, liars=liars, own=OWN
-        )
-
-    def check(self, merged):
-        want = self.whole.search_authors(self.queries, K)
-        assert np.array_equal(merged.by_author.ids, want.ids)
-        assert np.array_equal(merged.by_author.labels, want.labels)
-        np.testing.assert_allclose(merged.by_author.similarity, want.similarity, atol=1e-6)
+    @property
+    def truth(self):
+        queries, _ = decode_question(self.question(), DIMENSIONS)
+        return self.whole.search_authors(queries, K)
 
 
-LIES = [
-    "hides all",
-    "hides the nearest",
-    "invents",
-    "another author's",
-    "exaggerates",
-    "nan",
-    "repeats",
-]
-
-
-@given(st.integers(0, 1 << 32), st.integers(1, 4))
+@given(st.integers(0, 1 << 32), st.sampled_from(PEERS), st.sampled_from(PEERS[1:]))
 @settings(max_examples=8, deadline=None)
-def test_honest_holders_together_answer_as_the_whole_memory(seed, copies):
-    world = World(seed, copies)
-    merged = world.merged({who: world.honest(who) for who in world.asked}, copies - 1)
-    world.check(merged)
-    assert merged.uncovered == ()
-    assert set(merged.false.values()) == set(merged.missed.values()) == {0}
+def test_one_honest_holder_of_each_entry_is_enough(seed, asker, liar):
+    world = World(seed, copies=2)
+    answers = [world.named(peer) for peer in PEERS if peer not in (asker, liar)]
+    if asker != liar:
+        lie = world.named(liar)  # true entries beside the wrong queries, and invented ones
+        wrong = np.roll(lie.digests, 1, axis=1)
+        wrong[:, :, 0] = 12345
+        answers.append(Named(lie.authors, wrong))
+    found, truth = world.found(asker, answers), world.truth
+    assert np.array_equal(found.ids, truth.ids)
+    assert np.array_equal(found.labels, truth.labels)
+    assert np.allclose(
+        found.similarity[truth.ids >= 0], truth.similarity[truth.ids >= 0], atol=1e-3
+    )
 
 
-@given(st.integers(0, 1 << 32), st.sampled_from([1, 2]), st.data())
-@settings(max_examples=25, deadline=None)
-def test_f_liars_of_f_plus_one_holders_hide_and_invent_nothing(seed, liars, data):
-    world = World(seed, liars + 1)
-    others = [who for who in sorted(world.asked) if who != OWN]
-    lying = {who: data.draw(st.sampled_from(LIES)) for who in others[:liars]}
-    answers = {
-        who: world.lie(who, lying[who]) if who in lying else world.honest(who)
-        for who in world.asked
-    }
-    merged = world.merged(answers, liars)
-    world.check(merged)
-    assert merged.uncovered == ()
-    for who in world.asked:
-        if who not in lying:
-            assert merged.false[who] == merged.missed[who] == 0
-    for who, how in lying.items():
-        if how in ("invents", "another author's", "exaggerates", "nan"):
-            assert merged.false[who] > 0
-        elif how.startswith("hides"):
-            assert merged.missed[who] > 0
+def test_without_answers_only_the_own_part_is_found_and_takes_less_memory():
+    world = World(7, copies=1)
+    found, truth = world.found(PEERS[0], []), world.truth
+    assert 0 < np.isin(found.ids, truth.ids).mean() < 1
+    assert world.parts[PEERS[0]].bytes < world.whole.bytes
+    ids = world.whole.ids("author 1")
+    assert np.allclose(world.parts[PEERS[0]].keys(ids), world.whole.keys(ids), atol=1e-3)
 
 
-@pytest.mark.parametrize("how", ["shape", "too many", "silent"])
-def test_who_does_not_answer_in_form_leaves_its_batches_uncovered(how):
-    world = World(1, 2)
-    liar = next(who for who in sorted(world.asked) if who != OWN)
-    answers = {who: world.honest(who) for who in world.asked if who != liar}
-    if how != "silent":
-        answers[liar] = world.lie(liar, how)
-    merged = world.merged(answers, 1)
-    assert set(merged.uncovered) == set(world.asked[liar])
-    assert merged.false.get(liar, 0) == (0 if how == "silent" else 1)
-    world.check(merged)  # the other holder of each was honest
+@pytest.mark.parametrize("copies", [1, 2, 9])
+def test_each_bucket_has_its_copies_and_seldom_moves(copies):
+    masks = np.array([kept(PEERS, copies, peer) for peer in PEERS])
+    assert (masks.sum(axis=0) == min(copies, len(PEERS))).all()
+    without = np.array([kept(PEERS[1:], copies, peer) for peer in PEERS[1:]])
+    assert (masks[1:] <= without).all(), "who stays keeps what it has"
+    assert not kept(PEERS, copies, "a stranger").any()
+    assert bucket(np.array([0, BUCKETS + 3, 2**64 - 1], np.uint64)).tolist() == [0, 3, BUCKETS - 1]
 
 
-def test_more_than_f_liars_can_hide_but_not_invent():
-    world = World(2, 2)
-    answers = {who: world.honest(who) for who in world.asked}
-    batch = next(p for p in world.batches if OWN not in holders(p.root, PEERS, 2))
-    for who in holders(batch.root, PEERS, 2):
-        answers[who] = world.lie(who, "hides all")
-    merged = world.merged(answers, 1)
-    found = merged.by_author.ids[merged.by_author.ids >= 0]
-    assert world.entries(found)[2].all()
-    start = (batch.author << ROW_BITS) + batch.first
-    assert not ((found >= start) & (found < start + batch.size)).any()
+def test_entries_of_an_author_that_was_removed_are_not_found():
+    world = World(3, copies=5)
+    memory = world.parts[PEERS[0]]
+    named = world.truth.ids[2]  # of the first author that is not oneself
+    gone = memory.remove("author 1")
+    queries, _ = decode_question(world.question(), DIMENSIONS)
+    memory.add("author 1", np.eye(DIMENSIONS), np.zeros(DIMENSIONS, int))
+    near = memory.search_authors(queries, K, named=named)
+    assert gone > 0
+    assert not np.isin(near.ids, named[named >= 0]).any()
+    assert (memory.find("author 1", world.whole.digests(named.ravel())) == -1).all()
 
 
-def test_a_leaving_peer_moves_only_what_it_kept():
-    roots = [root(n) for n in range(500)]
-    for batch in roots:
-        before = holders(batch, PEERS, 3)
-        after = holders(batch, PEERS[1:], 3)
-        if PEERS[0] in before:
-            assert [p for p in before if p != PEERS[0]] == after[:2]
-        else:
-            assert before == after
-    loads = [sum(peer in holders(batch, PEERS, 3) for batch in roots) for peer in PEERS]
-    assert max(loads) < 1.3 * 500 * 3 / 7
-    assert min(loads) > 0.7 * 500 * 3 / 7
-
-
-def test_every_holder_but_oneself_is_asked_and_nothing_is_asked_twice():
-    world = World(3, 3)
-    for batch in world.batches:
-        keepers = holders(batch.root, PEERS, 3)
-        asked = [who for who in world.asked if batch in world.asked[who]]
-        assert sorted(asked) == ([OWN] if OWN in keepers else sorted(keepers))
-    assert holders(root("x"), PEERS[:2], 5) == holders(root("x"), PEERS[:2], 2)
-
-
-def test_nothing_asked_is_nothing_found():
-    world = World(4, 2)
-    world.asked = {}
-    merged = world.merged({}, 1)
-    assert (merged.by_author.ids == -1).all()
-    assert merged.uncovered == ()
+@given(st.binary(max_size=80), st.integers(1, 4))
+@settings(max_examples=60, deadline=None)
+def test_hostile_bytes_are_refused(data, queries):
+    for decode in (
+        lambda: decode_question(data, DIMENSIONS),
+        lambda: decode_answer(data, queries, 3),
+    ):
+        try:
+            decode()
+        except WorkloadError:
+            continue
+    sound = encode_answer(Named(("a", "b"), np.ones((2, queries, 3), np.uint64)))
+    assert decode_answer(sound, queries, 3).authors == ("a", "b")
+    for broken in (sound[:-1], sound + b"x", b"\xff" + sound[1:], sound[:5]):
+        with pytest.raises(WorkloadError):
+            decode_answer(broken, queries, 3)
+    crowd = encode_answer(Named(("a",) * 65, np.ones((65, queries, 3), np.uint64)))
+    with pytest.raises(WorkloadError):
+        decode_answer(crowd, queries, 3)
+    with pytest.raises(WorkloadError, match="k = 3"):
+        decode_answer(sound, queries, 2)
+    with pytest.raises(WorkloadError):
+        decode_question(encode_question(np.ones((1, DIMENSIONS)), 3)[:-1], DIMENSIONS)
+    with pytest.raises(WorkloadError):
+        decode_question(encode_question(np.ones((1, DIMENSIONS)), 0), DIMENSIONS)

@@ -47,6 +47,21 @@ def test_honest_nodes_certify_one_decision_and_all_of_them_do(liars: int) -> Non
         assert convicted <= w.liars, f"seed {seed}: a crash looked like a lie"
 
 
+@pytest.mark.parametrize("liars", [0, 1])
+def test_rounds_that_sketches_back_certify_one_decision_too(liars: int) -> None:
+    backed = 0
+    for seed in range(20):
+        w = MachineWorld(4, liars, np.random.default_rng(seed), WEATHERS[seed % 2], replicas=1)
+        w.run(600)
+        assert w.heal(3000), f"seed {seed}: {w.decided}"
+        assert len(decisions(w)) == 1, f"seed {seed}"
+        assert w.blamed <= w.liars, f"seed {seed}: an honest node was blamed"
+        assert set().union(*w.convicted.values()) <= w.liars, f"seed {seed}"
+        sent = (host.slots for host in w.hosts)
+        backed += any("sketch.0" in slots for slots in sent)
+    assert backed
+
+
 def test_calm_round_needs_one_view_and_includes_everybody() -> None:
     w = MachineWorld(4, 0, np.random.default_rng(0), Weather(0, 0, 0, 0))
     w.run(2000)

@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -13,22 +13,33 @@ import numpy as np
 import pytest
 
 from node.adapters.file_store import FileStore, open_store
+from node.cli.evidence import verify_evidence
 from node.cli.swarm.verify import verify_member
 from node.errors import ConfigError
 from node.identity import Identity
 from node.jobs.manifest import JobManifest, JobSection, SignedManifest, sign_manifest, with_founders
 from node.jobs.records import MANIFEST_PREFIX, JobRecords
-from node.jobs.verify_folder import FolderReport, verify_node_folder
+from node.jobs.verify_folder import FolderReport, electors_in, verify_node_folder
 from node.ledger.chain import genesis_id
 from node.ledger.electorate import Electorate
 from node.ledger.votes import COMMIT_VOTE, decision_id
 from node.merkle import digest
 from node.state.outer import OuterState
 from node.state.snapshot import Shapes, state_root
-from node.types import Digest
-from node.wire.convert import encode_vote
+from node.types import Digest, JobId
+from node.wire.audit import KIND, Finding, Verdict, encode_finding
+from node.wire.convert import encode_commitment, encode_evidence, encode_vote
 from node.wire.convert_ledger import decode_certificate, encode_certificate, encode_decision
-from node.wire.messages import Certificate, Decision, Vote, VoteSignature
+from node.wire.messages import (
+    Certificate,
+    Commitment,
+    Decision,
+    Judgement,
+    PartCommitment,
+    Signed,
+    Vote,
+    VoteSignature,
+)
 
 ROUNDS = 5
 SKIPPED = 4
@@ -329,3 +340,45 @@ def test_verifying_needs_neither_torch_nor_hivemind() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == "[]\n"
+
+
+# Whose findings count ---------------------------------------------------------------------------
+
+
+def judgement(chain: Chain, round_: int, auditors: Sequence[Identity]) -> Judgement:
+    """Findings on a commitment of the first founder."""
+    part, none = PartCommitment(Digest(bytes(32)), 1, 0), Digest(bytes(32))
+
+    def sign(who: Identity, kind: str, body: bytes) -> Signed:
+        signature = who.sign(kind, chain.job, round_, body)
+        return Signed(kind, chain.job, round_, who.public_key, body, signature)
+
+    made = Commitment(none, none, (part,), 1, 0, none, none, compute_class=none)
+    on = sign(chain.people[0], "commit", encode_commitment(made))
+    body = encode_finding(Finding(on.id, Verdict.BREACH, none))
+    findings = [sign(who, KIND, body) for who in auditors]
+    return Judgement(on, tuple(sorted(findings, key=lambda s: s.signer)))
+
+
+def test_a_third_party_checks_a_judgement_with_the_chain_of_a_folder(
+    chain: Chain, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strangers = [Identity(bytes([k, 9]) * 16) for k in range(2)]
+    cases = [
+        (judgement(chain, 3, chain.people[1:3]), 0),
+        (judgement(chain, ROUNDS + 1, chain.people[1:3]), 0),
+        (judgement(chain, 3, chain.people[1:2]), 1),
+        (judgement(chain, 3, strangers), 1),
+        (judgement(chain, ROUNDS + 2, chain.people[1:3]), 1),  # not certified so far
+    ]
+    file = tmp_path / "judgement"
+    for evidence, expected in cases:
+        file.write_bytes(encode_evidence(evidence))
+        assert verify_evidence(file, folder, as_json=False) == expected
+        assert verify_evidence(file, None, as_json=False) == 1
+    told = capsys.readouterr().out
+    assert f"VALID: {chain.people[0].peer_id} its work of round 3" in told
+    assert "give --folder" in told
+    assert electors_in(folder, chain.job, 3) == chain.electorate
+    with pytest.raises(ConfigError, match="does not hold the job"):
+        electors_in(folder, JobId(bytes(32)), 3)

@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from node.exchange.beacon import beacon_value, nonce_hash
 from node.exchange.canonical import golden_digest
 from node.exchange.codecs import CODECS
 from node.exchange.gram import assemble_gram, integer_gram, quantise_row
 from node.exchange.rules import RULES, rule
+from node.exchange.sketch import sketch_row
 from node.merkle import digest, leaf, proof, root
 from node.state.outer import OuterState, outer_step
 from node.state.snapshot import chunk_hashes, state_root
-from node.types import JobId, PeerId
+from node.types import Digest, JobId, PeerId
 
 FILE = Path(__file__).with_name("maths.json")
 Floats = npt.NDArray[np.float32]
@@ -63,6 +65,7 @@ def build() -> dict[str, object]:
         "rules": [_rule(name, rows, gram) for name in (*sorted(RULES), *CHAINS)],
         "merkle": _merkle(),
         "outer": [_outer(rows, nesterov) for nesterov in (False, True)],
+        "sketch": _sketch(),
         "golden": golden_digest(),
     }
 
@@ -93,6 +96,16 @@ def _rule(name: str, rows: Floats, gram: npt.NDArray[np.float64]) -> dict[str, o
         "mixture": [[float(w).hex() for w in line] for line in mixture],
         "aggregate": _hex(each.combine(list(rows), f, mixture)),
     }
+
+
+def _sketch() -> dict[str, object]:
+    values = (np.arange(40_000) * 7919 % 32_768 - 16_384).astype(np.int16)
+    return {
+        "coordinates": len(values), "beacon": SEED.hex(), "part": 3, "buckets": 64,
+        "nonce_hash": nonce_hash(SEED).hex(),
+        "value": beacon_value(Digest(SEED), {1: SEED, 5: bytes(32)}).hex(),
+        "sketch": sketch_row(values, SEED, 3, 64).tolist(),
+    }  # fmt: skip
 
 
 def _merkle() -> dict[str, object]:

@@ -15,6 +15,7 @@ from workloads.recall.index import Ids
 from workloads.recall.label_trust import Judgement, judge
 from workloads.recall.memory import AUTHORS_MAX
 from workloads.recall.neighbours import ROW_BITS
+from workloads.recall.part_vectors import Keep
 from workloads.recall.vector_index import IndexSettings
 from workloads.recall.vectors import OWN, VectorMemory
 from workloads.recall.vote import HEARD_MIN, VoteRules, select, vote
@@ -27,6 +28,8 @@ TRUST_STEP = 0.1
 """A trust that moved by more is used from now on; smaller moves are not worth looking up anew."""
 GROWTH = 1.25
 """Of the memory, after which its authors are scored anew."""
+COORDINATES_A_BYTE = 8
+"""Of a key, in its code, at least."""
 PLACE_MASK = (1 << ROW_BITS) - 1
 """Of an id: the how-manieth of its author's entries."""
 
@@ -55,6 +58,7 @@ class Catalogue:
         texts: The snippet of each class.
         dimensions: Of a key.
         encoder: A frozen T, or None.
+        keep: Which entries of others are indexed; None: all.
 
     Raises:
         WorkloadError: faiss is missing.
@@ -66,10 +70,13 @@ class Catalogue:
         texts: Sequence[str],
         dimensions: int,
         encoder: TextEncoder | None,
+        keep: Keep | None = None,
     ) -> None:
         self._config = config
-        settings = IndexSettings("graph" if config.index == "hnsw" else "flat")
-        self._memory = VectorMemory(dimensions, settings, author_entries_max=config.author_entries)
+        settings = index_settings(config.index, dimensions)
+        most = config.author_entries
+        self.memory = VectorMemory(dimensions, settings, author_entries_max=most, keep=keep)
+        """Keys and labels by author."""
         self._rules = VoteRules(
             k=config.neighbours, share=config.author_share, beta=config.sharpness
         )
@@ -90,11 +97,11 @@ class Catalogue:
     # What there is -----------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return len(self._memory)
+        return len(self.memory)
 
     @property
     def _authors(self) -> Mapping[str, int]:
-        return self._memory.authors
+        return self.memory.authors
 
     @property
     def neighbours(self) -> int:
@@ -154,12 +161,12 @@ class Catalogue:
         for row in np.flatnonzero(good):
             chosen[row] = self._allowed(texts[row] or "", int(values[row]), said)
             good[row] = chosen[row] >= 0
-        room = self._config.author_entries - self._memory.entries(author)
+        room = self._config.author_entries - self.memory.entries(author)
         rows = np.flatnonzero(good)[: max(0, room)]
         self.dropped += len(entries) - len(rows)
         ids = np.full(len(entries), -1, np.int64)
         if len(rows):
-            ids[rows] = self._memory.add(author, keys[rows], values[rows].astype(np.int32))
+            ids[rows] = self.memory.add(author, keys[rows], values[rows].astype(np.int32))
             self._write_texts(ids[rows], chosen[rows])
             self._make_room()
             self.version += 1
@@ -168,7 +175,7 @@ class Catalogue:
     def remove(self, author: str) -> int:
         """Take an author's entries out; how many."""
         self.version += 1
-        return self._memory.remove(author)
+        return self.memory.remove(author)
 
     def _payload(self, label: int) -> npt.NDArray[np.uint8]:
         text = self.snippets.texts[self._class_texts[label]]
@@ -195,14 +202,16 @@ class Catalogue:
 
     # Reading -----------------------------------------------------------------------------------
 
-    def look(self, queries: Floats, own: Ids | None = None) -> Found:
+    def look(self, queries: Floats, own: Ids | None = None, named: Ids | None = None) -> Found:
         """The neighbours of queries.
 
         Args:
             queries: Of unit length. Shape [q, d].
             own: The queries' own entries, which are left out with all copies, or -1. Shape [q].
+            named: Entries that other nodes name as near, or -1. Shape [q, m].
         """
-        by_author = self._memory.search_authors(queries, self._config.neighbours, own)
+        k = self._config.neighbours
+        by_author = self.memory.search_authors(queries, k, own, named=named)
         trust = self._judgement.by_class
         near = select(by_author, trust, self._rules)
         votes = vote(near, trust, self._rules)
@@ -227,7 +236,7 @@ class Catalogue:
             return
         self._judged_at = len(self)
         classes = len(self._class_texts)
-        judged = judge(self._memory, classes, self._config.sharpness, rng)
+        judged = judge(self.memory, classes, self._config.sharpness, rng)
         if np.abs(judged.by_class - self._judgement.by_class).max() > TRUST_STEP:
             self.version += 1
             self._judgement = judged
@@ -248,6 +257,19 @@ class Catalogue:
                 np.pad(known.authors, wide[0], constant_values=1),
                 np.pad(known.excess, wide),
             )
+
+
+def index_settings(index: str, dimensions: int) -> IndexSettings:
+    """How each author's index is built.
+
+    A code has the most bytes that divide the dimensions of a key, up to one for
+    ``COORDINATES_A_BYTE`` of them.
+    """
+    if index != "codes":
+        return IndexSettings("graph" if index == "hnsw" else "flat")
+    most = max(1, dimensions // COORDINATES_A_BYTE)
+    sizes = (size for size in range(most, 0, -1) if dimensions % size == 0)
+    return IndexSettings("codes", code_bytes=next(sizes))
 
 
 def no_entries(form: MemoryForm) -> Entries:

@@ -63,8 +63,8 @@ class RacConfig(WorkloadSettings):
     # Training
     tau: float = Field(default=1.0, ge=0, le=4)
     """Strength of the logit adjustment; 0 is plain cross-entropy."""
-    prior: Literal["job", "own"] = "job"
-    """Class frequencies of the adjustment: of all training data, or of this node's part."""
+    prior: Literal["own", "job"] = "own"
+    """Class frequencies of the adjustment: of this node's part, or of all training data."""
     branch_loss: float = Field(default=0.5, ge=0, le=10)
     """Weight of the loss of each branch by itself."""
     batch: int = Field(default=64, ge=1, le=4096)
@@ -78,7 +78,10 @@ class RacConfig(WorkloadSettings):
     """Half of the training pictures are mirrored."""
 
     # Memory
-    index: Literal["flat", "hnsw"] = "flat"
+    index: Literal["flat", "hnsw", "codes"] = "flat"
+    """How neighbours are found: exactly, by a graph, or by codes with the keys in a file."""
+    copies: int = Field(default=0, ge=0, le=64)
+    """Nodes that index an entry, besides its author; 0: all do. See ``recall.sharding``."""
     keys: Literal["int8", "fp16"] = "int8"
     payload_bytes: int = Field(default=96, ge=8, le=1024)
     """Longest snippet, in bytes of UTF-8."""

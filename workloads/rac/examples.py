@@ -16,6 +16,7 @@ from workloads.rac.encoders import Floats
 from workloads.rac.features import Encoding, FeatureCache
 from workloads.rac.lookup import Lookup
 from workloads.rac.network import Looked
+from workloads.recall.index import Ids
 from workloads.recall.vectors import OWN
 
 Rows = npt.NDArray[np.int64]
@@ -98,6 +99,19 @@ class Examples:
         due = self._lookup.due(rows)
         due = due[due < self.known]
         return self._lookup.look(rows, due, self._ids if self._own else None)
+
+    def unasked(self, size: int) -> Rows:
+        """Examples that other nodes were not asked about since the memory had about this size."""
+        return self._lookup.unasked(self.known, size)
+
+    @property
+    def answered(self) -> float:
+        """Share of the examples about which other nodes were asked."""
+        return self._lookup.answered
+
+    def tell(self, rows: Rows, named: Ids, size: int) -> None:
+        """Remember what other nodes named as near to some examples; see ``Lookup.tell``."""
+        self._lookup.tell(rows, named, size)
 
     def looked(self, rows: Rows) -> Looked | None:
         """What the retrieval branch sees of some examples; None without it."""

@@ -11,6 +11,8 @@ from workloads.recall.index import Ids
 
 QUERIES_MAX = 512
 """Looked up at a time, to bound memory."""
+GROWTH = 1.25
+"""Of the memory, after which other nodes are asked again."""
 
 
 class Lookup:
@@ -37,6 +39,28 @@ class Lookup:
             np.full((count, k), -1, np.int64),
             np.zeros((count, classes), np.float32),
         )
+        self._named: Ids | None = None
+        """What other nodes named as near, or -1. Shape [n, m]."""
+        self._asked_at = np.zeros(count, np.int64)
+        """Size of the memory when they were asked."""
+
+    def unasked(self, known: int, size: int) -> npt.NDArray[np.int64]:
+        """Which of the first queries to ask other nodes about, in a memory of a size."""
+        return np.flatnonzero(size > GROWTH * self._asked_at[:known])
+
+    @property
+    def answered(self) -> float:
+        """Share of the queries about which other nodes were asked."""
+        return float((self._asked_at > 0).mean())
+
+    def tell(self, rows: npt.NDArray[np.int64], named: Ids, size: int) -> None:
+        """Remember what other nodes named for some queries, in a memory of a size. [q, m]."""
+        known = self._named if self._named is not None else np.empty((len(self._version), 0), int)
+        wider = max(0, named.shape[1] - known.shape[1])
+        self._named = np.pad(known, ((0, 0), (0, wider)), constant_values=-1)
+        self._named[rows, : named.shape[1]] = named
+        self._asked_at[rows] = size
+        self._version[rows] = -1
 
     def due(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """What to look up before some rows are read: those of them that do not hold any more.
@@ -68,7 +92,8 @@ class Lookup:
         for start in range(0, len(due), QUERIES_MAX):
             part = due[start : start + QUERIES_MAX]
             exclude = own[part] if own is not None else None
-            found = self._catalogue.look(self._features[part], exclude)
+            named = self._named[part] if self._named is not None else None
+            found = self._catalogue.look(self._features[part], exclude, named)
             for field in fields(Found):
                 getattr(self._kept, field.name)[part] = getattr(found, field.name)
             self._version[part] = self._catalogue.version

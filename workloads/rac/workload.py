@@ -27,6 +27,7 @@ from workloads.rac.datasets import Part, Pictures
 from workloads.rac.encoders import PictureEncoder, TextEncoder, picture_encoder, text_encoder
 from workloads.rac.examples import Examples, augmented
 from workloads.rac.features import BLOCK_PICTURES, FeatureCache, cache_folder
+from workloads.rac.inquiry import Inquiry, make_memory
 from workloads.rac.job_data import JobData
 from workloads.rac.longtail import Labels
 from workloads.rac.loss import adjustment, lace
@@ -41,8 +42,8 @@ EVALUATED_PER_PASS = 256
 class RacWorkload:
     """Classifies pictures with a network and a shared memory; see ``workloads.api``.
 
-    Implements ``Workload``, ``Remembers`` and ``Sharded``. What peers send is checked; an entry
-    that no honest node makes is dropped and counted.
+    Implements ``Workload``, ``Remembers``, ``Inquires`` and ``Sharded``. What peers send is
+    checked; an entry that no honest node makes is dropped and counted.
     """
 
     def __init__(self, config: Mapping[str, Any], seed: int, device: str = "cpu") -> None:
@@ -66,7 +67,7 @@ class RacWorkload:
             side = self.config.resolution
             self._encoder = picture_encoder(self.config.encoder, side, self._device)
             text = text_encoder(self.config.text) if self.config.vote == "text" else None
-        self._catalogue = self._make_catalogue(text)
+        self._catalogue, self.inquiry = self._make_memory(text)
         self._form = network.Form(
             self.config, self._classes, self._data.channels, text[0] if text else None
         )
@@ -80,12 +81,14 @@ class RacWorkload:
         self._sent = 0
         self._regained = 0
 
-    def _make_catalogue(self, text: tuple[int, TextEncoder] | None) -> Catalogue | None:
+    def _make_memory(
+        self, text: tuple[int, TextEncoder] | None
+    ) -> tuple[Catalogue | None, Inquiry | None]:
         if self._encoder is None:
-            return None
+            return None, None
         texts = class_texts(self._data.classes, self.config.texts)
-        encode = text[1] if text else None
-        return Catalogue(self.config, texts, self._encoder.dimensions, encode)
+        encode, dimensions = text[1] if text else None, self._encoder.dimensions
+        return make_memory(self.config, texts, dimensions, encode, lambda: (self.own, self.test))
 
     # Data --------------------------------------------------------------------------------------
 
@@ -242,6 +245,9 @@ class RacWorkload:
             found["entries_dropped"] = float(self._catalogue.dropped)
             trusts = [self._catalogue.trust(name) for name in self._catalogue.authors]
             found["trust_min"] = min(trusts, default=1.0)
+            found["index_bytes"] = float(self._catalogue.memory.bytes)
+        if self.inquiry is not None:
+            found["answered"] = self.test.answered
         return found
 
     def artifacts(self, params: FloatVector, folder: Path) -> list[Path]:
@@ -261,7 +267,8 @@ class RacWorkload:
         """Directions of E's features; the label is the value, its snippet the payload."""
         dimensions = self._encoder.dimensions if self._encoder is not None else 1
         config = self.config
-        return MemoryForm(dimensions, config.keys, config.payload_bytes, config.author_entries)
+        size, most = config.payload_bytes, config.author_entries
+        return MemoryForm(dimensions, config.keys, size, most, self.inquiry is not None)
 
     def start(self, data_seed: bytes) -> None:
         """Draw from this seed on which entries others are judged; nobody knows it."""

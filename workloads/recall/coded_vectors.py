@@ -1,7 +1,5 @@
 """Nearest vectors by quantised codes: little memory, and exact comparison of the best."""
 
-import tempfile
-import weakref
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +7,7 @@ import numpy as np
 
 from workloads.api import WorkloadError
 from workloads.recall.index import Floats, Ids, load_faiss
+from workloads.recall.key_file import KeyFile
 from workloads.recall.vector_index import FlatVectors, IndexSettings, compare
 
 TRAIN_ROWS = 16_384
@@ -51,32 +50,27 @@ class CodedVectors:
         self._faiss = load_faiss()
         self._dimensions = dimensions
         self._settings = settings
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (open as long as the index)
-        weakref.finalize(self, self._file.close)
-        self._keys = np.empty((0, dimensions), np.float16)
-        self._count = 0
+        self._keys = KeyFile(dimensions, folder)
         self._few: FlatVectors | None = FlatVectors(dimensions, "fp16")
         self._codes: Any = None
         self._train_at = TRAIN_ROWS
 
     def add(self, keys: Floats) -> None:
         """Append keys of length 1. Shape [n, d]."""
-        start, self._count = self._count, self._count + len(keys)
-        if self._count > len(self._keys):
-            self._enlarge()
-        self._keys[start : self._count] = keys
-        if self._count >= self._train_at:
+        start = len(self._keys)
+        self._keys.add(keys)
+        if len(self._keys) >= self._train_at:
             self._train()
         elif self._few is not None:
             self._few.add(keys)
         else:
-            self._codes.add(self._keys[start : self._count].astype(np.float32))
+            self._codes.add(self._keys.rows(slice(start, len(self._keys))))
 
     def search(self, queries: Floats, k: int) -> tuple[Floats, Ids]:
         """See ``VectorIndex.search``; a near key may be missed."""
         if self._few is not None:
             return self._few.search(queries, k)
-        wanted = min(self._count, k * max(1, self._settings.rerank))
+        wanted = min(len(self._keys), k * max(1, self._settings.rerank))
         settings = self._faiss.SearchParametersIVF(nprobe=self._settings.probes)
         similarity, numbers = self._codes.search(queries, wanted, params=settings)
         if self._settings.rerank:
@@ -86,7 +80,7 @@ class CodedVectors:
 
     def rows(self, numbers: Ids) -> Floats:
         """Keys as they are kept. Shape [..., d]."""
-        return self._keys[numbers].astype(np.float32)
+        return self._keys.rows(numbers)
 
     @property
     def bytes(self) -> int:
@@ -94,20 +88,13 @@ class CodedVectors:
         if self._few is not None:
             return self._few.bytes
         centroids = self._codes.nlist + (1 << CODE_BITS)
-        codes = self._count * (self._settings.code_bytes + 8)
+        codes = len(self._keys) * (self._settings.code_bytes + 8)
         return codes + 4 * int(centroids) * self._dimensions
-
-    def _enlarge(self) -> None:
-        """Twice the file: what is there stays."""
-        rows = max(1024, 2 * len(self._keys), self._count)
-        self._file.truncate(rows * self._dimensions * 2)
-        shape = (rows, self._dimensions)
-        self._keys = np.memmap(self._file, np.float16, mode="r+", shape=shape)
 
     def _train(self) -> None:
         """New codebooks from a sample, and new codes of all keys."""
-        metric = self._faiss.METRIC_INNER_PRODUCT
-        lists = 2 << round(np.log2(self._count) / 2)
+        count, metric = len(self._keys), self._faiss.METRIC_INNER_PRODUCT
+        lists = 2 << round(np.log2(count) / 2)
         coarse = self._faiss.IndexFlatIP(self._dimensions)
         codes = self._faiss.IndexIVFPQ(
             coarse, self._dimensions, lists, self._settings.code_bytes, CODE_BITS, metric
@@ -115,9 +102,9 @@ class CodedVectors:
         codes.cp.niter = codes.pq.cp.niter = ITERATIONS
         codes.cp.spherical = True
         codes.cp.min_points_per_centroid = 1  # silences a warning; the samples are enough
-        some = np.linspace(0, self._count - 1, min(self._count, SAMPLE_ROWS)).astype(np.int64)
+        some = np.linspace(0, count - 1, min(count, SAMPLE_ROWS)).astype(np.int64)
         codes.train(self.rows(some))
-        for start in range(0, self._count, WIDE_ROWS):
-            codes.add(self._keys[start : min(self._count, start + WIDE_ROWS)].astype(np.float32))
+        for start in range(0, count, WIDE_ROWS):
+            codes.add(self._keys.rows(slice(start, min(count, start + WIDE_ROWS))))
         self._codes, self._few = codes, None
-        self._train_at = GROWTH * self._count
+        self._train_at = GROWTH * count

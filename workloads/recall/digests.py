@@ -39,18 +39,24 @@ class DigestTable:
         """Main memory, without the dictionary."""
         return self._sorted.nbytes + self._rows.nbytes
 
+    def find(self, digests: Digests) -> Ids:
+        """The row of every digest, -1 where it has none. Shape [n]."""
+        rows = np.full(len(digests), -1, np.int64)
+        if len(self._sorted):
+            at = np.minimum(np.searchsorted(self._sorted, digests), len(self._sorted) - 1)
+            known = self._sorted[at] == digests
+            rows[known] = self._rows[at[known]]
+        for place in np.flatnonzero(rows < 0).tolist():
+            rows[place] = self._recent.get(int(digests[place]), -1)
+        return rows
+
     def place(self, digests: Digests) -> tuple[Ids, Ids]:
         """The row of every digest, a new one where it has none yet.
 
         Returns:
             Rows, shape [n]; the places in ``digests`` that got new rows, in order, shape [m].
         """
-        at = np.searchsorted(self._sorted, digests)
-        rows, fresh = np.full(len(digests), -1, np.int64), []
-        if len(self._sorted):
-            at = np.minimum(at, len(self._sorted) - 1)
-            known = self._sorted[at] == digests
-            rows[known] = self._rows[at[known]]
+        rows, fresh = self.find(digests), []
         for place in np.flatnonzero(rows < 0).tolist():
             value = int(digests[place])
             row = self._recent.get(value, -1)

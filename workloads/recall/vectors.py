@@ -10,6 +10,7 @@ from workloads.recall.digests import Digests
 from workloads.recall.index import Floats, Ids
 from workloads.recall.memory import AUTHORS_MAX
 from workloads.recall.neighbours import ROW_BITS, Labels, Neighbours, merge
+from workloads.recall.part_vectors import Keep
 from workloads.recall.shelf import Mask, Shelf, make_index
 from workloads.recall.vector_index import IndexSettings
 
@@ -37,6 +38,7 @@ class VectorMemory:
         dimensions: Length of a key, 1 to ``DIMENSIONS_MAX``.
         settings: How each author's index is built.
         author_entries_max: Entries taken from one author.
+        keep: Which entries of others are indexed; None: all.
 
     Raises:
         WorkloadError: A number is out of range, or the extra that brings faiss is not installed.
@@ -48,6 +50,7 @@ class VectorMemory:
         settings: IndexSettings | None = None,
         *,
         author_entries_max: int = 1_000_000,
+        keep: Keep | None = None,
     ) -> None:
         if not 1 <= dimensions <= DIMENSIONS_MAX:
             raise WorkloadError(f"keys have 1 to {DIMENSIONS_MAX} dimensions, not {dimensions}")
@@ -56,6 +59,7 @@ class VectorMemory:
         self._dimensions = dimensions
         self._settings = settings or IndexSettings()
         self._entries_max = author_entries_max
+        self._keep = keep
         self._shelves = [Shelf(0, make_index(dimensions, self._settings))]
         self._numbers = {OWN: 0}
 
@@ -68,6 +72,11 @@ class VectorMemory:
     def authors(self) -> Mapping[str, int]:
         """Numbers by name, oneself included; a number is kept when its author is removed."""
         return self._numbers
+
+    @property
+    def dimensions(self) -> int:
+        """Length of a key."""
+        return self._dimensions
 
     def entries(self, author: str) -> int:
         """How many an author has."""
@@ -112,7 +121,7 @@ class VectorMemory:
         if number is None:
             return 0
         gone = self._shelves[number]
-        fresh = make_index(self._dimensions, self._settings)
+        fresh = make_index(self._dimensions, self._settings, self._keep if number else None)
         self._shelves[number] = Shelf(gone.first + len(gone), fresh)
         return len(gone)
 
@@ -131,6 +140,7 @@ class VectorMemory:
         exclude_ids: Ids | None = None,
         *,
         copies: bool = True,
+        named: Ids | None = None,
     ) -> Neighbours:
         """The k nearest entries of every author, by its number.
 
@@ -139,6 +149,8 @@ class VectorMemory:
             k: 1 to ``NEIGHBOURS_MAX``.
             exclude_ids: The query's own entry, which must be there, or -1. Shape [q].
             copies: Exclude entries of other authors under exactly the same key, too.
+            named: Ids of entries that are compared besides those that the indexes find, or -1.
+                Shape [q, m].
 
         Returns:
             Shape [s, q, k].
@@ -154,11 +166,12 @@ class VectorMemory:
             raise WorkloadError("give one id to exclude for each query, -1 for none")
         digests = np.zeros(len(units), np.uint64)
         if (excluded >= 0).any():
-            digests[excluded >= 0] = self._digests(excluded[excluded >= 0])
+            digests[excluded >= 0] = self.digests(excluded[excluded >= 0])
         lists = []
         for number, shelf in enumerate(self._shelves):
             at = (excluded >= 0) & (copies | (excluded >> ROW_BITS == number))
-            lists.append(shelf.search(units, k, number, at, digests))
+            others = None if named is None else self._rows_of(number, named)
+            lists.append(shelf.search(units, k, number, at, digests, others))
         return Neighbours(
             np.stack([near.ids for near in lists]),
             np.stack([near.similarity for near in lists]),
@@ -175,6 +188,25 @@ class VectorMemory:
         for number, at, rows in self._rows(ids):
             keys[at] = self._shelves[number].index.rows(rows)
         return keys
+
+    def digests(self, ids: Ids) -> Digests:
+        """Of the keys of entries. Shape [n].
+
+        Raises:
+            WorkloadError: There is no such entry.
+        """
+        digests = np.empty(len(ids), np.uint64)
+        for number, at, rows in self._rows(ids):
+            digests[at] = self._shelves[number].digests[rows]
+        return digests
+
+    def find(self, author: str, digests: Digests) -> Ids:
+        """Ids of the entries of an author under keys of these digests, or -1. Shape as given."""
+        number = self._numbers.get(author)
+        if number is None:
+            return np.full(digests.shape, -1, np.int64)
+        places = self._shelves[number].find(digests)
+        return np.where(places < 0, -1, (number << ROW_BITS) + places)
 
     def labels(self, ids: Ids) -> Labels:
         """Labels of entries. Shape [n].
@@ -197,11 +229,10 @@ class VectorMemory:
 
     # Inside ------------------------------------------------------------------------------------
 
-    def _digests(self, ids: Ids) -> Digests:
-        digests = np.empty(len(ids), np.uint64)
-        for number, at, rows in self._rows(ids):
-            digests[at] = self._shelves[number].digests[rows]
-        return digests
+    def _rows_of(self, number: int, ids: Ids) -> Ids:
+        """Rows of the entries that are of one author, -1 for others and for those gone."""
+        rows = (ids & ((1 << ROW_BITS) - 1)) - self._shelves[number].first
+        return np.where((ids < 0) | (ids >> ROW_BITS != number) | (rows < 0), -1, rows)
 
     def _rows(self, ids: Ids) -> list[tuple[int, Mask, Ids]]:
         """Entries by shelf: its number, which of the ids are there, and their rows."""
@@ -223,7 +254,7 @@ class VectorMemory:
             number = len(self._shelves)
             if number >= AUTHORS_MAX:
                 raise WorkloadError(f"a memory holds at most {AUTHORS_MAX} authors")
-            self._shelves.append(Shelf(0, make_index(self._dimensions, self._settings)))
+            self._shelves.append(Shelf(0, make_index(self._dimensions, self._settings, self._keep)))
             self._numbers[author] = number
         return number
 
@@ -233,7 +264,9 @@ class VectorMemory:
             raise WorkloadError(f"{what} of shape {keys.shape}, not [n, {self._dimensions}]")
         wide = np.ascontiguousarray(keys, np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
-            lengths = np.sqrt(np.einsum("nd,nd->n", wide, wide))[:, None]
+            # In float64, so that the units, and their digests, are the same on every machine.
+            squares = np.einsum("nd,nd->n", wide, wide, dtype=np.float64)
+            lengths = np.sqrt(squares).astype(np.float32)[:, None]
         if not (np.isfinite(lengths) & (lengths >= LENGTH_MIN)).all():
             raise WorkloadError(f"{what} must be finite and not zero")
         units: Floats = wide / lengths

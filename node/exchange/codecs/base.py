@@ -53,6 +53,16 @@ class Codec(Protocol):
         """
         ...
 
+    def error_norm(self, data: bytes | memoryview, d: int, norm: float) -> float:
+        """The longest that ``decode(data) - x`` can be for any x that is encoded as ``data``.
+
+        Args:
+            data: Bytes that ``decode`` accepts.
+            d: Number of coordinates.
+            norm: At least the length of the decoded vector.
+        """
+        ...
+
 
 class Piece(NamedTuple):
     """A run of whole blocks, or the last short block alone."""

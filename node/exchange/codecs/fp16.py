@@ -9,6 +9,7 @@ exponent field is the float32 one after a multiplication by 2^-112, four times a
 Layout: ceil(d / 4096) int16 exponents, then d float16; all little-endian.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,6 +89,11 @@ class Fp16:
             x_BW = x[start:stop].reshape(blocks, -1)
             _scale(x_BW, exponent + np.int32(_BIAS), x_BW)
         return x
+
+    def error_norm(self, data: bytes | memoryview, d: int, norm: float) -> float:
+        """As in ``Codec``: half a unit of the last of 11 bits, and what is subnormal is lost."""
+        # A block loses what is below 2^-28 of its largest value, 64 = sqrt(BLOCK) times in all.
+        return (1.001 * 2.0**-11 + 2.0**-22) * norm + math.sqrt(d) * 2.0**-96
 
 
 def _block_exponents(largest: npt.NDArray[np.uint32]) -> npt.NDArray[np.int32]:

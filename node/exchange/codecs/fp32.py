@@ -1,5 +1,6 @@
 """``fp32``: little-endian float32, uncompressed."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,10 @@ class Fp32:
         words = np.frombuffer(view, dtype="<u4").astype(np.uint32)
         _flush(words, refuse=True)
         return words.view(np.float32)
+
+    def error_norm(self, data: bytes | memoryview, d: int, norm: float) -> float:
+        """As in ``Codec``: what is subnormal is lost."""
+        return math.sqrt(d) * 2.0**-126
 
 
 def _flush(words: Words, *, refuse: bool) -> None:

@@ -7,6 +7,7 @@ doubling the scale is refused. A float32 scale costs 1.6 % of the bytes and wast
 Layout: ceil(d / 256) float32 scales, then d int8; all little-endian.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,3 +82,12 @@ class Int8:
             np.copyto(x_BW, q_BW)
             np.multiply(x_BW, scale[:, None], out=x_BW)
         return x
+
+    def error_norm(self, data: bytes | memoryview, d: int, norm: float) -> float:
+        """As in ``Codec``: half a step of each block, or a null block's largest value."""
+        view = byte_view(data, self.encoded_bytes(d), self.name)
+        scales = np.frombuffer(view[: len(view) - d], "<f4").astype(np.float64)
+        steps = np.where(scales > 0, 0.5001 * scales, STEPS * float(SCALE_MIN))
+        squares = (BLOCK * steps * steps).tolist()
+        squares[-1] *= (d - BLOCK * (len(squares) - 1)) / BLOCK
+        return math.sqrt(math.fsum(squares))

@@ -1,0 +1,116 @@
+"""Seats in the electorate: electors keep applications, and who follows a job applies.
+
+Flow. Who may enter is in ``ledger.admission``. docs/protocol.md, "Admission".
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from node.errors import BadSignature, Malformed, PeerError, Refused
+from node.identity import Signer, Verifier, public_key_of
+from node.jobs.courier import Courier
+from node.ledger.admission import work
+from node.ledger.chain import Head
+from node.merkle import digest
+from node.ports import Compute
+from node.types import PeerId
+from node.wire.admission import (
+    KIND,
+    Application,
+    encode_application,
+    encode_signed_application,
+)
+from node.wire.messages import Signed
+
+APPLY_METHOD = "apply/1"
+APPLICANTS_MAX = 64
+"""Applications that are kept of one job."""
+WORK_AT_ONCE = 1 << 14
+"""Nonces that are tried in one go on the maths lane."""
+HASH_S = 2e-6
+"""Cost of trying one, for the simulator."""
+
+
+@dataclass
+class Applicants:
+    """Applications that an elector holds: the newest of each key."""
+
+    verify: Verifier
+    _held: dict[bytes, Signed] = field(default_factory=dict)
+
+    def take(self, peer: PeerId, signed: Signed, head: Head) -> None:
+        """Keep an application that its author sent.
+
+        Raises:
+            Refused: it may not enter now; its author may not know that yet.
+            PeerError: another's, not in form, or forged.
+        """
+        if public_key_of(peer) != signed.signer:
+            raise PeerError("an application is sent by who signed it")
+        full = len(self._held) >= APPLICANTS_MAX and signed.signer not in self._held
+        if full and head.door.is_stranger(signed.signer):
+            raise Refused("too many apply")
+        try:
+            head.door.check(signed, self.verify)
+        except (Malformed, BadSignature):
+            raise
+        except PeerError as error:
+            raise Refused(str(error)) from error
+        self._held[signed.signer] = signed
+
+    def chosen(self, head: Head) -> tuple[Signed, ...]:
+        """Those that a list of the next round may seat; what is stale goes."""
+        for key, signed in list(self._held.items()):
+            try:
+                head.door.check(signed, self.verify)
+            except PeerError:
+                del self._held[key]
+        return head.door.choose(self._held)
+
+
+@dataclass
+class Applying:
+    """Asks for a seat, as long as this node follows a job that may admit it."""
+
+    signer: Signer
+    compute: Compute
+    group: asyncio.TaskGroup
+    courier: Courier
+    _nonce: int | None = None
+    _works: bool = False
+
+    async def ask(self, head: Head, electors: Sequence[PeerId]) -> None:
+        """Send an application to all electors, if there is a way in."""
+        key, door = self.signer.public_key, head.door
+        if key in head.bans or head.electorate.index(key) is not None:
+            return
+        if door.is_stranger(key):
+            if door.rules.mode == "list":
+                return
+            if self._nonce is None:
+                self._begin_work(head)
+                return
+        body = encode_application(Application(head.round, self._nonce or 0))
+        signature = self.signer.sign(KIND, head.job, 0, body)
+        request = encode_signed_application(Signed(KIND, head.job, 0, key, body, signature))
+        await asyncio.gather(
+            *(self.courier.ask(peer, APPLY_METHOD, request, 64) for peer in electors)
+        )
+
+    def _begin_work(self, head: Head) -> None:
+        if not self._works:
+            self._works = True
+            self.group.create_task(self._work(head))
+
+    async def _work(self, head: Head) -> None:
+        """Find the nonce in the background; where to begin follows from the key."""
+        key, bits = self.signer.public_key, head.admission.work_bits
+        first = int.from_bytes(digest("admission work", key)[:6], "big")
+        while self._nonce is None:
+            at = first
+            self._nonce = await self.compute.maths(
+                lambda at=at: work(head.job, key, bits, at, WORK_AT_ONCE),  # type: ignore[misc]
+                cost_s=WORK_AT_ONCE * HASH_S,
+            )
+            first += WORK_AT_ONCE
