@@ -185,7 +185,7 @@ def test_what_was_not_used_leaves_the_optimizer_as_before_the_round() -> None:
         for_s=1.0,
     )  # fmt: skip
     court, _ = tried(rounds=8, faults=[cut], workload_name="inr", workload=INR, round={"steps": 6})
-    assert court.found[1, "ok"] in range(2, 7)  # of 8: some were not used
+    assert court.found[1, "ok"] in range(2, 8)  # of 8: at least one was not used
 
 
 class _Smuggler(WorkerShell):
