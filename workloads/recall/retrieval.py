@@ -118,10 +118,12 @@ def _estimate_alone(squares: Floats, values: Floats, kernel: Kernel) -> Estimate
     distances = np.sqrt(squares) + DISTANCE_MIN
     with np.errstate(invalid="ignore", divide="ignore"):
         weights = _fall(distances, distances[:, :1], kernel)
-        weights[np.isinf(squares)] = 0
+        there = np.isfinite(squares)
+        weights[~there] = 0
         mass = weights.sum(axis=1)
         value = (weights * values[0]).sum(axis=1) / mass
-        reach = np.where(weights > 0, distances, 0).sum(axis=1) / (weights > 0).sum(axis=1)
+        # Far entries count even where their weight is too small for a float32.
+        reach = np.where(there, distances, 0).sum(axis=1) / there.sum(axis=1)
     distance = np.where(mass > 0, reach, np.inf).astype(np.float32)
     return Estimates(value, distance, value[None], distances[None, :, 0])
 
