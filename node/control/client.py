@@ -45,6 +45,9 @@ class ControlClient:
                 ("grpc.max_receive_message_length", REPLY_BYTES_MAX),
                 # A dead node's socket refuses at once; without this gRPC would back off and retry.
                 ("grpc.enable_retries", 0),
+                # Else it would refuse for a second because another channel of this process, to the
+                # node that was here before, had been refused.
+                ("grpc.use_local_subchannel_pool", 1),
             ],
         )
         self._stub = pb_grpc.ControlStub(self._channel)  # type: ignore[no-untyped-call]

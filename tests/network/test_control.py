@@ -183,10 +183,12 @@ async def test_only_the_owner_can_open_the_socket_and_it_goes_with_the_node(tmp_
 async def test_a_dead_nodes_socket_is_no_node_and_is_replaced(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "control.sock"))
-    with pytest.raises(NoNode):
-        await ask(tmp_path, "status")
-    server = await ControlServer.start(Table(), tmp_path)
-    assert await ask(tmp_path, "status") == NODE
+    with ControlClient(tmp_path) as refused:
+        with pytest.raises(NoNode):
+            await asyncio.to_thread(refused.status)
+        server = await ControlServer.start(Table(), tmp_path)
+        # The first client, still open, waits before it tries again; another does not.
+        assert await ask(tmp_path, "status") == NODE
     await server.close()
 
 
