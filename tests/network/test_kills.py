@@ -32,5 +32,5 @@ def test_killed_nodes_come_back_and_the_rounds_that_they_left_are_decided() -> N
     }
     assert not any(held.values()), held
     assert result["missing"] == [], result["kills"]
-    # `make kills` asks for 95 % of many; here are few, beside other tests on the same cores.
-    assert result["in_time"] >= 0.8, (result["limit_s"], result["kills"])
+    assert result["in_time"] >= 0.95, (result["limit_s"], result["kills"])
+    assert done.returncode == 0, done.stderr
