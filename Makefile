@@ -20,9 +20,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup  ## five nodes, one liar, one picture
 	@$(BIN)/artel up --nodes 5 --byzantine 1 --attack sign_flip:10 --job examples/inr-astronaut.toml
 
-test: setup  ## all tests: first what needs no daemons, then real ones on loopback
+KILLS := tests/network/test_kills.py
+test: setup  ## all tests: first what needs no daemons, then real ones on loopback, then one that times them
 	@$(BIN)/pytest -q -n 2 -m "not network and not slow and not sim"
-	@$(BIN)/pytest -q -n 2 --dist loadfile -m network
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m network --ignore $(KILLS)
+	@$(BIN)/pytest -q $(KILLS)
 
 test-compose: setup  ## the swarm of docker-compose.yml, with faults; needs a container engine
 	@$(BIN)/python tests/soak/compose.py
