@@ -146,3 +146,10 @@ def test_hostile_bytes_are_refused(data, queries):
         decode_question(encode_question(np.ones((1, DIMENSIONS)), 3)[:-1], DIMENSIONS)
     with pytest.raises(WorkloadError):
         decode_question(encode_question(np.ones((1, DIMENSIONS)), 0), DIMENSIONS)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_question_of_numbers_that_are_not_finite_is_refused(value: float) -> None:
+    queries = np.full((2, DIMENSIONS), value, np.float32)
+    with pytest.raises(WorkloadError, match="not finite"):
+        decode_question(encode_question(queries, 3), DIMENSIONS)

@@ -100,6 +100,8 @@ def decode_question(data: bytes, dimensions: int) -> tuple[Floats, int]:
     if not fits or len(data) != _QUESTION.size + 2 * count * width:
         raise WorkloadError(f"a question of {count} queries of {width} numbers, k = {k}")
     rows = np.frombuffer(data, "<f2", offset=_QUESTION.size).reshape(count, width)
+    if not np.isfinite(rows).all():
+        raise WorkloadError("a question whose queries are not finite")
     return rows.astype(np.float32), k
 
 
