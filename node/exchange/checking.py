@@ -7,7 +7,7 @@ view, sketch the own parts, check a proposal's sketches. docs/protocol.md, "Chec
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from node.errors import BadSignature, PeerError
+from node.errors import PeerError
 from node.exchange.attempt import agreed_roots
 from node.exchange.beacon import beacon_value, nonce_hash
 from node.exchange.core import PlanState, RoundCore
@@ -109,14 +109,13 @@ class Checking:
         known = self._seals.get(signed.id)
         if known is not None:
             return known
-        sender = core.elector_of(signed)
+        core.elector_of(signed)
         value = decode_seal(signed.body, signed.job, signed.round)
         plan = core.plans.get(value.plan_id)
         if plan is None:
             core.fetch((value.plan_id,), (core.leader,))
             return None
-        if signed.kind != "seal" or sender != core.electorate.leader(signed.round, plan.view):
-            raise BadSignature("a seal from someone who does not lead its view")
+        core.check_leads(signed, "seal", plan.view)
         if not self.needed(plan) or not self.possible(plan):
             raise PeerError("a seal of a plan that cannot use one")
         roots = agreed_roots(plan, self.roots_of(value.results, value.plan_id), core.need(False))
@@ -181,16 +180,13 @@ class Checking:
         known = self._beacons.get(signed.id)
         if known is not None:
             return known
-        sender = core.elector_of(signed)
+        core.elector_of(signed)
         value = decode_beacon(signed.body, signed.job, signed.round)
         seal = self._seals.get(value.seal_id)
         if seal is None:
             core.fetch((value.seal_id,), (core.leader,))
             return None
-        if signed.kind != "beacon" or sender != core.electorate.leader(
-            signed.round, seal.plan.view
-        ):
-            raise BadSignature("a beacon from someone who does not lead its view")
+        core.check_leads(signed, "beacon", seal.plan.view)
         nonces = dict(self.nonce_of(reveal, value.seal_id) for reveal in value.reveals)
         unrevealed = tuple(sorted(seal.plan.nonces.keys() - nonces.keys()))
         chance = beacon_value(value.seal_id, nonces)

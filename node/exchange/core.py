@@ -251,6 +251,16 @@ class RoundCore:
 
     # Inputs ------------------------------------------------------------------------------------
 
+    def check_leads(self, signed: Signed, kind: str, view: int) -> None:
+        """Whether a message whose signature holds is a leader's of this kind.
+
+        Raises:
+            BadSignature: it is of another kind, or its signer does not lead the view.
+        """
+        leader = self.electorate.leader(signed.round, view)
+        if signed.kind != kind or self.electorate.index(signed.signer) != leader:
+            raise BadSignature(f"a {kind} from someone who does not lead its view")
+
     def elector_of(self, signed: Signed) -> int:
         """Index of the signer of a message whose signature holds.
 
@@ -262,14 +272,7 @@ class RoundCore:
             raise BadSignature("the signer is not an elector of this round")
         key = (signed.id, signed.signature)
         if key not in self._checked:
-            if not self.verify(
-                signed.signer,
-                signed.kind,
-                signed.job,
-                signed.round,
-                signed.body,
-                signed.signature,
-            ):
+            if not signed.holds(self.verify):
                 raise BadSignature(f"bad signature on a {signed.kind}")
             self._checked.add(key)
             self.convictions.see(index, signed)

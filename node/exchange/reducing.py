@@ -3,7 +3,7 @@
 Pure; part of ``RoundMachine``. docs/protocol.md, "Reduction".
 """
 
-from node.errors import BadSignature, Malformed, PeerError, TooLarge
+from node.errors import Malformed, PeerError, TooLarge
 from node.exchange.agreement import highest_lock
 from node.exchange.core import PlanState, RoundCore
 from node.exchange.effects import Blame, Reduce, ScatterParts, Screen, SpreadResults, StartTimer
@@ -58,10 +58,9 @@ class Reducing:
         known = core.lists.get(signed.id)
         if known is not None:
             return known
-        sender = core.elector_of(signed)
+        core.elector_of(signed)
         value = decode_list(signed.body, signed.job, signed.round)
-        if signed.kind != "list" or sender != core.electorate.leader(signed.round, value.view):
-            raise BadSignature("a list from someone who does not lead its view")
+        core.check_leads(signed, "list", value.view)
         haves = open_haves(core, value.haves, value.view)
         out = [core.convictions.check(evidence) for evidence in value.evidence]
         rising(out, core.electorate.n, "evidence")
@@ -264,8 +263,7 @@ class Reducing:
             self._waiting_plans[sender] = (plan.list_id, signed)
             core.fetch((plan.list_id,), (core.leader,))
             return None
-        if sender != core.electorate.leader(signed.round, core.lists[plan.list_id].view):
-            raise BadSignature("a plan from someone who does not lead its view")
+        core.check_leads(signed, "plan", core.lists[plan.list_id].view)
         state = self.open_plan(signed, plan)
         if state.view == core.agreement.view and core.signer is not None:
             self._reduce(signed.id, state)

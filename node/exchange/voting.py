@@ -56,12 +56,9 @@ class Voting:
             PeerError: not the leader's, or of another job, round or parent.
         """
         core = self._core
-        sender = core.elector_of(signed)
+        core.elector_of(signed)
         proposal = decode_proposal(signed.body, signed.job, signed.round)
-        if signed.kind != "propose" or sender != core.electorate.leader(
-            signed.round, proposal.view
-        ):
-            raise BadSignature("a proposal from someone who does not lead its view")
+        core.check_leads(signed, "propose", proposal.view)
         decision = decode_decision(proposal.decision)
         c = core.context
         if (decision.job, decision.round, decision.prev) != (c.job, c.round, c.prev):

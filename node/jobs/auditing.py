@@ -254,8 +254,7 @@ class Auditing:
         other = self.tally.other(signed)
         if self.tally.expects(signed) is None and other is None:
             return  # before the signature, whose check costs most
-        place = (signed.signer, KIND, signed.job, signed.round, signed.body)
-        if not self._deps.verify(*place, signed.signature):
+        if not signed.holds(self._deps.verify):
             raise BadSignature("the signature of the finding does not verify")
         if other is not None and (found := contradiction(other, signed)) is not None:
             self._group.create_task(self._convict(found))

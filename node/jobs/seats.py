@@ -6,6 +6,7 @@ Flow. Who may enter is in ``ledger.admission``. docs/protocol.md, "Admission".
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from node.errors import BadSignature, Malformed, PeerError, Refused
 from node.identity import Signer, Verifier, public_key_of
@@ -63,7 +64,7 @@ class Applicants:
         """Those that a list of the next round may seat; what is stale goes."""
         for key, signed in list(self._held.items()):
             try:
-                head.door.check(signed, self.verify)
+                head.door.check_claim(signed)
             except PeerError:
                 del self._held[key]
         return head.door.choose(self._held)
@@ -89,7 +90,9 @@ class Applying:
             if door.rules.mode == "list":
                 return
             if self._nonce is None:
-                self._begin_work(head)
+                if not self._works:
+                    self._works = True
+                    self.group.create_task(self._work(head))
                 return
         body = encode_application(Application(head.round, self._nonce or 0))
         signature = self.signer.sign(KIND, head.job, 0, body)
@@ -98,19 +101,11 @@ class Applying:
             *(self.courier.ask(peer, APPLY_METHOD, request, 64) for peer in electors)
         )
 
-    def _begin_work(self, head: Head) -> None:
-        if not self._works:
-            self._works = True
-            self.group.create_task(self._work(head))
-
     async def _work(self, head: Head) -> None:
         """Find the nonce in the background; where to begin follows from the key."""
         key, bits = self.signer.public_key, head.admission.work_bits
         first = int.from_bytes(digest("admission work", key)[:6], "big")
         while self._nonce is None:
-            at = first
-            self._nonce = await self.compute.maths(
-                lambda at=at: work(head.job, key, bits, at, WORK_AT_ONCE),  # type: ignore[misc]
-                cost_s=WORK_AT_ONCE * HASH_S,
-            )
+            some = partial(work, head.job, key, bits, first, WORK_AT_ONCE)
+            self._nonce = await self.compute.maths(some, cost_s=WORK_AT_ONCE * HASH_S)
             first += WORK_AT_ONCE

@@ -5,6 +5,7 @@ Pure. docs/protocol.md, "How sure".
 
 from math import comb
 
+from node.ledger.electorate import liars_borne
 from node.wire.messages import Decision
 
 
@@ -26,7 +27,7 @@ def assurance(decision: Decision, n: int) -> str:
         decision: checked.
         n: electors of its round.
     """
-    f, r = (n - 1) // 3, decision.replicas
+    f, r = liars_borne(n), decision.replicas
     if decision.skip:
         return ""
     equal = f"{r} equal answer{'s' if r > 1 else ''} a part"

@@ -12,6 +12,11 @@ from node.identity import peer_id_of
 from node.types import ELECTORS_MAX, PeerId
 
 
+def liars_borne(n: int) -> int:
+    """Electors of ``n`` that may lie or be away, f: floor((n - 1) / 3)."""
+    return (n - 1) // 3
+
+
 def quorum_of(n: int) -> int:
     """Votes that decide among ``n`` electors: ceil(2n / 3)."""
     return -(-2 * n // 3)
@@ -57,7 +62,7 @@ class Electorate:
     @cached_property
     def f(self) -> int:
         """Liars that safety survives: floor((n - 1) / 3)."""
-        return (self.n - 1) // 3
+        return liars_borne(self.n)
 
     @cached_property
     def quorum(self) -> int:

@@ -136,9 +136,7 @@ def offender(evidence: Evidence, verify: Verifier, electors: Electors = nobody) 
     if slot_of(first) != slot_of(second):
         raise Malformed("evidence of two slots, each of which may be filled")
     for signed in (first, second):
-        if not verify(
-            signed.signer, signed.kind, signed.job, signed.round, signed.body, signed.signature
-        ):
+        if not signed.holds(verify):
             raise BadSignature(f"evidence with a bad signature on a {signed.kind}")
     return first.signer
 

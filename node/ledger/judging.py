@@ -67,6 +67,5 @@ def check_judgement(judgement: Judgement, electorate: Electorate, verify: Verifi
     for message in (signed, *judgement.findings):
         if electorate.index(message.signer) is None:
             raise BadSignature(f"a {message.kind} of who is no elector of round {signed.round}")
-        place = message.kind, message.job, message.round, message.body
-        if not verify(message.signer, *place, message.signature):
+        if not message.holds(verify):
             raise BadSignature(f"evidence with a bad signature on a {message.kind}")

@@ -9,6 +9,7 @@ from functools import cached_property
 
 from blake3 import blake3
 
+from node.identity import Verifier
 from node.types import Digest, JobId
 from node.wire.memory_messages import ForkEvidence, MemoryLine, MemoryReach
 
@@ -31,6 +32,10 @@ class Signed:
         hasher = blake3(b"artel/1 signed\0" + self.kind.encode() + b"\0")
         hasher.update(self.job + self.round.to_bytes(8, "big") + self.signer + self.body)
         return Digest(hasher.digest())
+
+    def holds(self, verify: Verifier) -> bool:
+        """Whether the signature is the signer's, on just this."""
+        return verify(self.signer, self.kind, self.job, self.round, self.body, self.signature)
 
 
 @dataclass(frozen=True, slots=True)
