@@ -150,6 +150,8 @@ def test_one_flipped_sign_ruins_the_mean_and_not_the_robust_rule(rule: str, tmp_
     found = {found for log in logs[:-1] for found in re.findall(r"peer=(\w+) verdict=(\w+)", log)}
     assert {peer for peer, verdict in found if verdict == "mismatch"} == {*convicted[0]}
     assert {verdict for peer, verdict in found if peer not in convicted[0]} == {"ok"}
+    told = set(re.findall(r"verdict=(\w+)", logs[-1]))
+    assert told <= {"ok", "no_opening"}
     psnr_db = result["metrics"]["psnr_db"]
     if rule == "mean":
         assert psnr_db is None or not psnr_db >= 15

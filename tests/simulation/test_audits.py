@@ -182,10 +182,10 @@ def test_after_a_skip_everybody_starts_anew_and_audits_go_on() -> None:
 def test_what_was_not_used_leaves_the_optimizer_as_before_the_round() -> None:
     cut = FaultSection(
         kind="cut", nodes=(1,), others=(2, 3), both=False, round=3, phase="have", at_once=True,
-        for_s=1.0,
+        for_s=3.0,
     )  # fmt: skip
     court, _ = tried(rounds=8, faults=[cut], workload_name="inr", workload=INR, round={"steps": 6})
-    assert court.found[1, "ok"] in range(2, 8)  # of 8: at least one was not used
+    assert court.found[1, "ok"] in range(2, 7)  # of 8: some were not used
 
 
 class _Smuggler(WorkerShell):
