@@ -142,9 +142,15 @@ class Courier:
             pause_s = min(2 * pause_s, RETRY_S_MAX)
 
     async def ask(
-        self, peer: PeerId, method: str, request: bytes, reply_bytes_max: int
+        self,
+        peer: PeerId,
+        method: str,
+        request: bytes,
+        reply_bytes_max: int,
+        *,
+        timeout_s: float | None = None,
     ) -> bytes | None:
-        """One call; None where there is no good answer."""
+        """One call; None where there is no good answer. A round waits ``ASK_S_MAX`` at most."""
         self.counters.calls += 1
         self.counters.bytes_up += len(request)
         try:
@@ -152,7 +158,7 @@ class Courier:
                 peer,
                 method,
                 request,
-                timeout_s=min(self.call_s_max, ASK_S_MAX),
+                timeout_s=timeout_s or min(self.call_s_max, ASK_S_MAX),
                 reply_bytes_max=reply_bytes_max,
             )
         except (Unavailable, PeerError):

@@ -7,12 +7,13 @@ docs/protocol.md, "Openings of parts".
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from node.errors import FalseWork, Malformed, PeerError, Refused, Unavailable
+from node.errors import FalseWork, Malformed, Refused
 from node.exchange.redrawing import drawn_parts, recomputer
 from node.identity import public_key_of
-from node.jobs.courier import Counters
+from node.jobs.courier import Counters, Courier
 from node.jobs.deps import RunnerDeps
 from node.jobs.manifest import SignedManifest
 from node.jobs.progress import Audits
@@ -141,15 +142,15 @@ class Recomputing:
 
     # Looking -----------------------------------------------------------------------------------
 
-    async def run(self) -> None:
+    async def run(self, courier: Courier) -> None:
         """Compute parts again, one after the other."""
         while True:
-            await self._recompute(await self._queue.get())
+            await self._recompute(courier, await self._queue.get())
 
-    async def _recompute(self, drawn: _Drawn) -> None:
+    async def _recompute(self, courier: Courier, drawn: _Drawn) -> None:
         checked, part = drawn.round, drawn.part
         contributors = checked.plan.resolution.contributors
-        rows = [await self._row(drawn, elector) for elector in contributors]
+        rows = [await self._row(courier, drawn, elector) for elector in contributors]
         ids = checked.context.electorate.ids
         silent = [ids[e] for e, row in zip(contributors, rows, strict=True) if row is None]
         verdict, why = "part_unopened", ""
@@ -171,43 +172,40 @@ class Recomputing:
                 self._deps.on_blame(ids[reducer], FalseWork(text))
         if verdict != "part_ok" and drawn.auditor == checked.context.me:
             others = [peer for e, peer in enumerate(ids) if e != checked.context.me]
-            await asyncio.gather(*(self._object(peer, round_, part) for peer in others))
+            request = encode_place(self._job, round_, part)
+            await asyncio.gather(
+                *(self._ask(courier, peer, OBJECTION_METHOD, request, 64) for peer in others)
+            )
 
-    async def _row(self, drawn: _Drawn, elector: int) -> bytes | None:
+    async def _row(self, courier: Courier, drawn: _Drawn, elector: int) -> bytes | None:
         """A contributor's row as it committed to it; None: it does not give it."""
         context, part = drawn.round.context, drawn.part
         if elector == context.me:
             return drawn.own_row or None
+        peer = context.electorate.ids[elector]
         request = encode_place(self._job, context.round, part)
-        size = context.rules.part_bytes[part]
-        for attempt in range(TRIES):
-            if attempt:
-                await asyncio.sleep(0.5 * 2**attempt)  # its round may not be over yet
-            peer = context.electorate.ids[elector]
-            reply = await self._call(peer, ROW_METHOD, request, size)
-            if reply is None:
-                continue
-            bound = drawn.round.commitments[elector].parts[part].leaf
-            if leaf("update", self._job, context.round, peer, part, reply) == bound:
-                return reply
-        return None
+        bound = drawn.round.commitments[elector].parts[part].leaf
 
-    async def _object(self, peer: PeerId, round_: int, part: int) -> None:
-        request = encode_place(self._job, round_, part)
+        def is_bound(row: bytes) -> bool:
+            return leaf("update", self._job, context.round, peer, part, row) == bound
+
+        size = context.rules.part_bytes[part]
+        return await self._ask(courier, peer, ROW_METHOD, request, size, is_bound)
+
+    async def _ask(
+        self,
+        courier: Courier,
+        peer: PeerId,
+        method: str,
+        request: bytes,
+        reply_bytes_max: int,
+        is_good: Callable[[bytes], bool] = lambda reply: True,
+    ) -> bytes | None:
+        """The first good answer in some tries: the other's round may not be over yet."""
         for attempt in range(TRIES):
             if attempt:
                 await asyncio.sleep(0.5 * 2**attempt)
-            if await self._call(peer, OBJECTION_METHOD, request, 64) is not None:
-                return
-
-    async def _call(self, peer: PeerId, method: str, request: bytes, most: int) -> bytes | None:
-        self._counters.calls += 1
-        self._counters.bytes_up += len(request)
-        try:
-            reply = await self._deps.ports.transport.call(
-                peer, method, request, timeout_s=ASK_S_MAX, reply_bytes_max=most
-            )
-        except (PeerError, Unavailable):
-            return None
-        self._counters.bytes_down += len(reply)
-        return reply
+            reply = await courier.ask(peer, method, request, reply_bytes_max, timeout_s=ASK_S_MAX)
+            if reply is not None and is_good(reply):
+                return reply
+        return None

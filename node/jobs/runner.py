@@ -180,7 +180,7 @@ class JobRunner:
             self.replica.auditable = self.auditing.is_on
             await self.auditing.start(self.replica.head.round)
             group.create_task(self.auditing.run())
-            group.create_task(self.recomputing.run())
+            group.create_task(self.recomputing.run(self._courier))
             contributor = Contributor(
                 self.deps, self.manifest, self.progress, worker, self.replica, self.remembering,
                 self.auditing,
