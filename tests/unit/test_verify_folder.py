@@ -1,10 +1,9 @@
 """What a stopped node's folder proves, and every way in which it may not."""
 
 import asyncio
-import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +39,7 @@ from node.wire.messages import (
     Vote,
     VoteSignature,
 )
+from tests.unit.stored import edit, flip
 
 ROUNDS = 5
 SKIPPED = 4
@@ -119,20 +119,6 @@ class Chain:
         kept = {r: self.state(r) for r in (ROUNDS - 1, ROUNDS)} if states is None else states
         with closing(open_store(folder, self.people[0].peer_id)) as store:
             asyncio.run(self.write(store, kept))
-
-
-def edit(folder: Path, key: str, change: Callable[[bytes], bytes] | None) -> None:
-    """Change the value of one slot behind the node's back; None: delete it."""
-    with closing(sqlite3.connect(folder / "store.sqlite")) as database, database:
-        (value,) = database.execute("SELECT value FROM slots WHERE key = ?", (key,)).fetchone()
-        if change is None:
-            database.execute("DELETE FROM slots WHERE key = ?", (key,))
-        else:
-            database.execute("UPDATE slots SET value = ? WHERE key = ?", (change(value), key))
-
-
-def flip(data: bytes, at: int) -> bytes:
-    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
 @pytest.fixture

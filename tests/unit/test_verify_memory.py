@@ -1,8 +1,6 @@
 """What the memory in a stopped node's folder proves, and every way in which it may not."""
 
 import asyncio
-import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from node.merkle import digest
 from node.wire.convert_memory import encode_batch
 from node.wire.memory_messages import Batch, ForkEvidence, MemoryReach
 from simulator.host.compute import SimCompute
+from tests.unit.stored import edit, flip
 from workloads.api import Entries
 
 SPEC = MemorySpec(key_dims=8)
@@ -71,15 +70,6 @@ def slot(author: Identity, rest: str) -> str:
     return f"memory/{JOB.hex()}/{author.peer_id}/{rest}"
 
 
-def edit(folder: Path, key: str, change: Callable[[bytes], bytes] | None) -> None:
-    with closing(sqlite3.connect(folder / "store.sqlite")) as database, database:
-        (value,) = database.execute("SELECT value FROM slots WHERE key = ?", (key,)).fetchone()
-        if change is None:
-            database.execute("DELETE FROM slots WHERE key = ?", (key,))
-        else:
-            database.execute("UPDATE slots SET value = ? WHERE key = ?", (change(value), key))
-
-
 def test_a_good_memory_counts_segments_and_slots(folder: Path) -> None:
     assert len(list((folder / "blobs").iterdir())) == 1
     assert look(folder) == MemoryReport(entries=sum(SIZES))
@@ -96,20 +86,14 @@ def test_what_is_certified_and_not_here_is_counted_and_no_fault(folder: Path) ->
 @pytest.mark.parametrize("at", [0.1, 0.5, 0.99])
 def test_a_flipped_bit_in_a_segment_is_found(folder: Path, at: float) -> None:
     (blob,) = (folder / "blobs").iterdir()
-    data = bytearray(blob.read_bytes())
-    data[int(at * len(data))] ^= 1
-    blob.write_bytes(data)
+    data = blob.read_bytes()
+    blob.write_bytes(flip(data, int(at * len(data))))
     assert "the segment of batch 0 is not as it was written" in look(folder).reason
 
 
 @pytest.mark.parametrize("at", range(10))
 def test_a_flipped_bit_in_a_slot_is_found(folder: Path, at: int) -> None:
-    def flip(data: bytes) -> bytes:
-        changed = bytearray(data)
-        changed[at * len(data) // 10] ^= 1
-        return bytes(changed)
-
-    edit(folder, slot(AUTHOR, f"b/{6:015d}"), flip)
+    edit(folder, slot(AUTHOR, f"b/{6:015d}"), lambda data: flip(data, at * len(data) // 10))
     report = look(folder)
     assert report.reason.startswith(f"The memory of {AUTHOR.peer_id} does not verify: ")
     assert report.entries == sum(SIZES[:6])
