@@ -29,7 +29,7 @@ from node.jobs.proofs import Gate, Proofs
 from node.jobs.runner import JobRunner
 from node.jobs.scope import Scope
 from node.jobs.service import JobService
-from node.jobs.show import job_status, warnings_of
+from node.jobs.show import job_status, probation_of, warnings_of
 from node.ledger.evidence import describe
 from node.membership.service import MembershipConfig, MembershipService
 from node.memory.methods import MemoryMethods
@@ -293,6 +293,7 @@ class Daemon:
                     errors=dict(self._errors.get(peer, {})),
                     serves_any=record is not None and record.serves_any,
                     banned=self._why_banned(peer),
+                    probation=probation_of(self._jobs.runners, peer),
                 )
             )
         return shown

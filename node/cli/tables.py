@@ -59,7 +59,8 @@ def job_table(jobs: Sequence[JobStatus]) -> Table:
 def peer_table(peers: Sequence[PeerStatus]) -> Table:
     """One row a peer."""
     table = Table(box=None, header_style="bold")
-    for name in ("peer", "link", "serves", "score", "up", "down", "errors", "banned", "address"):
+    names = ("peer", "link", "serves", "score", "up", "down", "errors", "banned", "probation")
+    for name in (*names, "address"):
         table.add_column(name)
     for peer in peers:
         table.add_row(
@@ -71,6 +72,7 @@ def peer_table(peers: Sequence[PeerStatus]) -> Table:
             format_bytes(peer.bytes_down),
             ", ".join(f"{reason} x{count}" for reason, count in sorted(peer.errors.items())),
             peer.banned or "-",
+            peer.probation or "-",
             peer.addresses[0] if peer.addresses else "-",
         )
     return table
@@ -90,6 +92,9 @@ def job_details(job: JobStatus) -> RenderableType:
         facts.add_row("weight", f"{short_id(peer)}: {weight:.3f}")
     for peer, reason in sorted(job.refused.items()):
         facts.add_row("refused", f"{short_id(peer)}: {reason}")
+    for peer, passed in sorted(job.probation.items()):
+        text = f"{short_id(peer)}: {passed} of {job.audits_needed} audits passed"
+        facts.add_row("on probation", text)
     for peer, round_ in sorted(job.bans.items()):
         facts.add_row("banned", f"{short_id(peer)}: by the certificate of round {round_}")
     if job.audits:

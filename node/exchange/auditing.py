@@ -72,12 +72,6 @@ def contributions(
     )
 
 
-def is_drawn(decision_id: Digest, commitment_id: Digest, rate: float) -> bool:
-    """Whether a contribution is audited; true with probability ``rate``."""
-    drawn = digest("audit draw", decision_id + commitment_id)
-    return int.from_bytes(drawn[:8], "big") < rate * 2.0**64
-
-
 def first_auditor(
     decision_id: Digest, audited: Contribution, plan: Sequence[Contribution]
 ) -> bytes | None:
@@ -208,6 +202,10 @@ class Tally:
             return None
         told = signed.signer in self._findings.get(id_, ())
         return None if told or signed.signer == case.contribution.author else case
+
+    def finding(self, commitment: Digest, auditor: bytes) -> Signed | None:
+        """An auditor's first finding on a commitment."""
+        return self._findings.get(commitment, {}).get(auditor)
 
     def other(self, signed: Signed) -> Signed | None:
         """The earlier finding of the same auditor that this one (in form) contradicts."""

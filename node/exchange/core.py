@@ -14,7 +14,7 @@ from node.exchange.deadlines import Deadlines
 from node.exchange.effects import Effect, Fetch, Persist, Phase, Send
 from node.exchange.reduction import Resolution, need, reducer_orders, width
 from node.identity import Signer, Verifier
-from node.ledger.admission import Door
+from node.ledger.admission import NOBODY, Door, Entrants
 from node.ledger.electorate import Electorate
 from node.ledger.frontier import Frontier
 from node.ledger.succession import Terms
@@ -28,6 +28,7 @@ from node.wire.messages import (
     RoundBody,
     Signed,
 )
+from node.wire.probation_messages import ProbationStep
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,8 @@ class RoundContext:
     """The electorates so far: who could judge work of an earlier round."""
     door: Door | None = None
     """What decides who may enter; None: nobody may."""
-    applicants: tuple[Signed, ...] = ()
-    """Applications that this node, leading, would list."""
+    entrants: Entrants = NOBODY
+    """Who is to enter, and be on probation, as this node, leading, would list it."""
 
 
 @dataclass
@@ -99,6 +100,7 @@ class PlanState:
     """Public keys that the list's evidence convicts, rising."""
     admitted: tuple[bytes, ...]
     """Public keys that its applications seat."""
+    probation: ProbationStep
     resolution: Resolution
     lock: PrepareCertificate | None
     """The highest that the HAVEs of its list carry."""

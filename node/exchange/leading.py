@@ -10,11 +10,13 @@ from node.exchange.checking import Checking
 from node.exchange.core import PlanState, RoundCore
 from node.exchange.effects import Apply, StartTimer
 from node.exchange.haves import named_by
+from node.exchange.probation import step_of
 from node.exchange.proposing import Proposing
 from node.exchange.reducing import Reducing
 from node.exchange.reduction import parts_of, resolve
 from node.exchange.rules import rule
 from node.exchange.sealing import REVEALS_TIMER, SKETCHES_TIMER, Sealing
+from node.ledger.evidence import accused
 from node.types import Digest
 from node.wire.convert import (
     decode_have,
@@ -125,13 +127,19 @@ class Leading:
         view = core.agreement.view
         out, door = self._convicted(), core.context.door
         held = tuple((e, i) for e, i in core.held() if e not in out)
+        evidence, entrants = tuple(out.values()), core.context.entrants
+        banned = {*map(accused, entrants.charges)}
+        probation = tuple(s for s in entrants.probation if s.signer not in banned)
+        step = step_of(door, (), probation)
+        applications = entrants.applications
         value = ListMessage(
             view=view,
             wide=wide,
             haves=haves,
             commitments=held,
-            evidence=tuple(out.values()),
-            applications=door.fitting(core.context.applicants, len(held)) if door else (),
+            evidence=(*evidence, *entrants.charges),
+            applications=door.fitting(applications, len(held), step, banned) if door else (),
+            probation=probation,
         )
         signed = core.sign(f"list.{view}.{int(wide)}", "list", encode_list(value))
         self._attempt = Attempt(view, wide, signed.id, haves)

@@ -49,16 +49,36 @@ class Applicants:
         """
         if public_key_of(peer) != signed.signer:
             raise PeerError("an application is sent by who signed it")
-        full = len(self._held) >= APPLICANTS_MAX and signed.signer not in self._held
-        if full and head.door.is_stranger(signed.signer):
-            raise Refused("too many apply")
+        gone = self._whose_place(signed.signer, head)
         try:
             head.door.check(signed, self.verify)
         except (Malformed, BadSignature):
             raise
         except PeerError as error:
             raise Refused(str(error)) from error
+        if gone is not None:
+            del self._held[gone]
         self._held[signed.signer] = signed
+
+    def _whose_place(self, key: bytes, head: Head) -> bytes | None:
+        """Whom an application takes the place of: a stranger whose turn comes later. None: nobody.
+
+        So a flood of strangers shuts no other one out for good.
+
+        Raises:
+            Refused: it is the turn of all others before.
+        """
+        if len(self._held) < APPLICANTS_MAX or key in self._held or not self._may_wait(key, head):
+            return None
+        rivals = [other for other in self._held if self._may_wait(other, head)]
+        last = max((key, *rivals), key=head.door.turn)
+        if last == key:
+            raise Refused("too many apply")
+        return last
+
+    def _may_wait(self, key: bytes, head: Head) -> bool:
+        """Whether a key has no more right to be held than any other stranger's."""
+        return head.door.is_stranger(key) and head.probation.member(key) is None
 
     def chosen(self, head: Head) -> tuple[Signed, ...]:
         """Those that a list of the next round may seat; what is stale goes."""
@@ -86,14 +106,13 @@ class Applying:
         key, door = self.signer.public_key, head.door
         if key in head.bans or head.electorate.index(key) is not None:
             return
-        if door.is_stranger(key):
-            if door.rules.mode == "list":
-                return
-            if self._nonce is None:
-                if not self._works:
-                    self._works = True
-                    self.group.create_task(self._work(head))
-                return
+        if door.is_stranger(key) and door.rules.mode == "list":
+            return
+        if door.is_stranger(key) and door.rules.mode == "work" and self._nonce is None:
+            if not self._works:
+                self._works = True
+                self.group.create_task(self._work(head))
+            return
         body = encode_application(Application(head.round, self._nonce or 0))
         signature = self.signer.sign(KIND, head.job, 0, body)
         request = encode_signed_application(Signed(KIND, head.job, 0, key, body, signature))

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from node.identity import peer_id_of
+from node.identity import peer_id_of, public_key_of
 from node.jobs.runner import JobRunner
 from node.observe.status import JobStatus
+from node.types import PeerId
 
 
 def job_status(runner: JobRunner, electors_here: str) -> JobStatus:
@@ -18,6 +19,7 @@ def job_status(runner: JobRunner, electors_here: str) -> JobStatus:
     # Between two rounds the head may be one electorate further than the round that ends.
     electorate = flow.context.electorate if flow else runner.head.electorate
     round_ = min(runner.round_now, runner.manifest.job.rounds)
+    is_open = runner.head.admission.mode == "open"
     waiting = runner.progress.state == "waiting" and runner.progress.params > 0
     return JobStatus(
         job=runner.job.hex(),
@@ -51,7 +53,21 @@ def job_status(runner: JobRunner, electors_here: str) -> JobStatus:
         audits=runner.progress.audits.shown(),
         convicted={str(p): r for p, r in runner.progress.audits.convicted.items()},
         assurance=runner.progress.assurance,
+        probation={peer_id_of(m.key): m.passed for m in runner.head.probation.members},
+        audits_needed=runner.head.admission.audits if is_open else 0,
     )
+
+
+def probation_of(runners: Sequence[JobRunner], peer: PeerId) -> str:
+    """Where a peer is on probation, and how far, in words; empty: nowhere."""
+    found: list[str] = []
+    for runner in runners:
+        head = runner.head
+        member = head.probation.member(public_key_of(peer))
+        if member is not None:
+            done = f"{member.passed} of {head.admission.audits}"
+            found.append(f"{runner.manifest.job.name} since round {member.since}: {done} audits")
+    return "; ".join(found)
 
 
 def warnings_of(runners: Sequence[JobRunner], *, slots_lost: bool, convicted: bool) -> list[str]:

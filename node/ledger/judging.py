@@ -9,6 +9,8 @@ from itertools import pairwise
 from node.errors import BadSignature, Malformed
 from node.identity import Verifier
 from node.ledger.electorate import Electorate
+from node.merkle import digest
+from node.types import Digest
 from node.wire.audit import KIND, Finding, Verdict, decode_finding
 from node.wire.convert import decode_commitment
 from node.wire.messages import Commitment, Judgement
@@ -17,6 +19,12 @@ from node.wire.messages import Commitment, Judgement
 def convicting(electorate: Electorate) -> int:
     """Auditors of one electorate that must agree: one of them is honest, and never one alone."""
     return max(2, electorate.f + 1)
+
+
+def is_drawn(decision_id: Digest, commitment_id: Digest, rate: float) -> bool:
+    """Whether a contribution is audited; true with probability ``rate``."""
+    drawn = digest("audit draw", decision_id + commitment_id)
+    return int.from_bytes(drawn[:8], "big") < rate * 2.0**64
 
 
 def counts_against(commitment: Commitment, finding: Finding) -> bool:
@@ -65,7 +73,7 @@ def check_judgement(judgement: Judgement, electorate: Electorate, verify: Verifi
         text = f"{len(judgement.findings)} findings, {convicting(electorate)} needed"
         raise BadSignature(f"{text} of {electorate.n} electors")
     for message in (signed, *judgement.findings):
-        if electorate.index(message.signer) is None:
-            raise BadSignature(f"a {message.kind} of who is no elector of round {signed.round}")
+        if message is not signed and electorate.index(message.signer) is None:
+            raise BadSignature(f"a finding of who is no elector of round {signed.round}")
         if not message.holds(verify):
             raise BadSignature(f"evidence with a bad signature on a {message.kind}")

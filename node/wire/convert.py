@@ -41,6 +41,7 @@ from node.wire.limits import (
     FETCH_IDS_MAX,
     PARTS_MAX,
     PAYLOAD_BYTES_MAX,
+    PROBATION_LISTED_MAX,
     ROUND_MAX,
     SIGNED_BODY_BYTES_MAX,
     SKETCHES_BYTES_MAX,
@@ -84,6 +85,7 @@ KINDS = frozenset(
 )  # fmt: skip
 APPLY = frozenset({"apply"})
 EVIDENCE_KINDS = KINDS | {"finding"}
+PROBATION_KINDS = frozenset({"commit", "finding"})
 VOTE_BYTES = 4 + DIGEST_BYTES
 
 
@@ -284,6 +286,7 @@ def encode_list(value: ListMessage) -> bytes:
         commitments=_held_to(value.commitments),
         evidence=[_evidence_to(e) for e in value.evidence],
         applications=[_signed_to(a) for a in value.applications],
+        probation=[pb.PastSigned(round=s.round, signed=_signed_to(s)) for s in value.probation],
     ).SerializeToString()
 
 
@@ -298,6 +301,7 @@ def decode_list(body: bytes, job: JobId, round_: int) -> ListMessage:
         commitments=_held_from(m.commitments),
         evidence=_all_evidence(m.evidence),
         applications=_applications(m.applications, job),
+        probation=_probation(m.probation, job),
     )
 
 
@@ -306,6 +310,17 @@ def _applications(messages: Sequence[pb.Signed], job: JobId) -> tuple[Signed, ..
     found = tuple(_signed_from(m, job, 0, APPLY) for m in messages)
     if any(a.signer >= b.signer for a, b in pairwise(found)):
         raise Malformed("applications must rise strictly by signer")
+    return found
+
+
+def _probation(messages: Sequence[pb.PastSigned], job: JobId) -> tuple[Signed, ...]:
+    _count(messages, PROBATION_LISTED_MAX, "messages on probation")
+    found = tuple(
+        _signed_from(m.signed, job, check_round(m.round), PROBATION_KINDS) for m in messages
+    )
+    places = [(s.kind, s.signer, s.round) for s in found]
+    if any(a >= b for a, b in pairwise(places)):
+        raise Malformed("messages on probation must rise strictly by kind, signer and round")
     return found
 
 

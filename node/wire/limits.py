@@ -25,6 +25,11 @@ SKETCHES_BYTES_MAX = 40 * 1024
 EVIDENCE_BYTES_MAX = 256 * 1024
 EVIDENCE_LIST_BYTES_MAX = 6 * 1024 * 1024
 """All evidence of one list: more than the f = 21 liars whom 64 electors bear can need."""
+PROBATION_PLACES_MAX = 8
+"""Strangers on probation at once."""
+PROBATION_PASSED_MAX = 64
+"""Audits that one decision can pass: those of 8 places and 8 rounds."""
+PROBATION_LISTED_MAX = PROBATION_PLACES_MAX + PROBATION_PASSED_MAX
 ROUND_MAX = 2**48
 VIEW_MAX = 2**31 - 1
 

@@ -12,6 +12,7 @@ from blake3 import blake3
 from node.identity import Verifier
 from node.types import Digest, JobId
 from node.wire.memory_messages import ForkEvidence, MemoryLine, MemoryReach
+from node.wire.probation_messages import NO_STEP, ProbationStep
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Decision:
     credits: tuple[tuple[int, int], ...]
     """(elector, micro-credits) minted."""
     bans: tuple[bytes, ...]
-    """Public keys that are electors no more, rising."""
+    """Public keys that have no seat or place any more, rising."""
     electors: tuple[tuple[bytes, int], ...]
     """Electorate of the next round: (public key, incarnation)."""
     lease_until_round: int
@@ -113,6 +114,7 @@ class Decision:
     """Under which sketches backed the results; empty: each part had more than f equal ones."""
     unrevealed: tuple[int, ...] = ()
     """Electors who kept the nonce of their HAVE from the beacon, rising."""
+    probation: ProbationStep = NO_STEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +165,12 @@ class ListMessage:
     haves: tuple[Signed, ...]
     commitments: tuple[tuple[int, Digest], ...]
     evidence: tuple[Evidence, ...] = ()
-    """Against electors, by rising index: they are out of the list, and banned by its decision."""
+    """Against electors, by rising index, who are out of the list, then against who is on probation,
+    by rising key: its decision bans them."""
     applications: tuple[Signed, ...] = ()
-    """Of those who are to enter the electorate, by rising key."""
+    """Of those who are to enter, by rising key."""
+    probation: tuple[Signed, ...] = ()
+    """By rising (kind, signer, round): commitments that count, findings that audits passed."""
 
 
 @dataclass(frozen=True, slots=True)
