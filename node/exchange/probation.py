@@ -3,7 +3,7 @@
 Pure. docs/protocol.md, "Admission" and "Probation".
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from node.errors import BadSignature, Malformed, PeerError
@@ -11,7 +11,7 @@ from node.exchange.core import RoundCore
 from node.ledger.admission import Door
 from node.ledger.evidence import accused
 from node.wire.audit import Verdict, decode_finding
-from node.wire.convert import decode_commitment
+from node.wire.convert import decode_commitment, encode_evidence
 from node.wire.messages import Evidence, ListMessage, Signed
 from node.wire.probation_messages import NO_STEP, Counted, ProbationStep
 
@@ -34,6 +34,21 @@ def step_of(
         tuple(Counted(s.signer, s.round, s.id) for s in commits),
         tuple(sorted(decode_finding(s.body).commitment for s in findings)),
     )
+
+
+def size_of(evidence: Iterable[Evidence]) -> int:
+    """Bytes of some evidence in a list."""
+    return sum(len(encode_evidence(each)) for each in evidence)
+
+
+def fitting_evidence(evidence: Iterable[Evidence], room: int) -> tuple[Evidence, ...]:
+    """As much of some evidence, from the first, as ``room`` bytes hold."""
+    fitting: list[Evidence] = []
+    for each in evidence:
+        room -= size_of((each,))
+        if room >= 0:
+            fitting.append(each)
+    return tuple(fitting)
 
 
 def split_evidence(

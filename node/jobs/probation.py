@@ -23,6 +23,7 @@ from node.jobs.manifest import JobManifest
 from node.jobs.proofs import Proofs
 from node.jobs.records import JobRecords
 from node.ledger.chain import Head
+from node.ledger.probation import PAST_ROUNDS
 from node.ports import FloatVector, TrainRequest, Worker
 from node.types import Digest, PeerId
 from node.wire.audit import Verdict, decode_finding
@@ -92,9 +93,11 @@ def passed(tally: Tally, head: Head) -> list[Signed]:
 
 
 def charges(proofs: Proofs, head: Head) -> list[Evidence]:
-    """Evidence held here against who is on probation, by rising key."""
+    """Evidence held here against strangers that a decision may ban, by rising key."""
     held: Mapping[PeerId, Evidence] = {**proofs.judged(head.job), **proofs.held}
-    return [held[p] for p in map(peer_id_of, sorted(head.probation.accusable)) if p in held]
+    # Who was seated while an audit was open is an elector, and charged like one.
+    keys = [key for key in head.probation.accusable if head.electorate.index(key) is None]
+    return [held[peer] for peer in map(peer_id_of, sorted(keys)) if peer in held]
 
 
 @dataclass
@@ -118,6 +121,8 @@ class OnProbation:
     courier: Courier
     _done: int = 0
     """Last round that was contributed to."""
+    _first: tuple[float, int] | None = None
+    """(loop time, round) of the first one: what the pace of the job is seen from."""
 
     async def contribute(self, head: Head, params: FloatVector, electors: Sequence[PeerId]) -> None:
         """Take a round's steps from the newest state, and commit to them; nothing without a place.
@@ -136,6 +141,16 @@ class OnProbation:
         ask = partial(self.courier.ask, method=PROBATION_METHOD, request=request)
         await asyncio.gather(*(ask(peer, reply_bytes_max=64) for peer in electors))
 
+    def _within_s(self, round_: int) -> float:
+        """How long to train: as long as the job takes for the rounds that a list looks back."""
+        now, most = asyncio.get_running_loop().time(), self.manifest.round.train_s_max
+        if self._first is None:
+            self._first = now, round_
+        since_s, since = self._first
+        if round_ == since:
+            return most
+        return min(most, (PAST_ROUNDS - 1) * (now - since_s) / (round_ - since))
+
     async def _train(self, head: Head, params: FloatVector, root: Digest) -> Signed:
         own, round_, behaviour = self.deps.signer.peer_id, head.round + 1, self.deps.behaviour
         await self.worker.reset()
@@ -146,7 +161,7 @@ class OnProbation:
                 rounds=self.manifest.job.rounds,
                 data_seed=data_seed(head.id, own),
                 steps=self.manifest.round.steps,
-                deadline_s=self.manifest.round.train_s_max,
+                deadline_s=self._within_s(round_),
                 keep=True,
             )
         )

@@ -9,6 +9,7 @@ Source: Gorbunov et al. 2022, arXiv:2106.11257 (BTARD), its heuristic against Sy
     Differs: places are few, and audits that passed are on the chain.
 """
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -28,6 +29,8 @@ PAST_ROUNDS = 3
 """Rounds after its own in whose lists a contribution still counts: who follows trains later."""
 AUDIT_ROUNDS = 8
 """Rounds after the drawing decision in which an audit can pass."""
+FAILED_LEAD = 2
+"""Who has so many more failed audits than passed ones gives up its place."""
 STAY_TIMES = 16
 """Who has not been seated after so many times the audits that it needs gives up its place."""
 
@@ -50,6 +53,8 @@ class Member:
     """Round that this contribution was of."""
     passed: int = 0
     """Audits that found its steps true."""
+    failed: int = 0
+    """Audits that ended without that."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,10 @@ class Probation:
         """Public keys that a decision may ban though they have no seat."""
         return frozenset((*(m.key for m in self.members), *(a.key for a in self.audits)))
 
+    def _ended(self, round_: int) -> list[OpenAudit]:
+        """Audits that can pass by the decision of a round for the last time."""
+        return [a for a in self.audits if round_ - a.drawn >= AUDIT_ROUNDS]
+
     def left(
         self, step: ProbationStep, round_: int, out: Collection[bytes], audits_needed: int
     ) -> tuple[Member, ...]:
@@ -115,16 +124,22 @@ class Probation:
             audits_needed: audits that must pass before a seat.
         """
         counted = {each.key: each for each in step.counted}
-        passed = [a.key for a in self.audits if a.commitment in step.passed]
+        passed = Counter(a.key for a in self.audits if a.commitment in step.passed)
+        failed = Counter(a.key for a in self._ended(round_) if a.commitment not in step.passed)
         kept: list[Member] = []
         for member in self.members:
             each = counted.get(member.key)
-            now = replace(member, passed=member.passed + passed.count(member.key))
+            now = replace(
+                member,
+                passed=member.passed + passed[member.key],
+                failed=member.failed + failed[member.key],
+            )
             if each is not None:
                 now = replace(now, seen=round_, last=each.round)
             absent = round_ - now.seen >= ABSENT_ROUNDS
             long_here = round_ - now.since >= STAY_TIMES * audits_needed
-            if member.key not in out and not absent and not long_here:
+            doubtful = now.failed >= now.passed + FAILED_LEAD
+            if member.key not in out and not (absent or long_here or doubtful):
                 kept.append(now)
         return tuple(kept)
 
@@ -168,12 +183,9 @@ class Probation:
             out = {*decision.bans, *seated}
             members = self.left(step, round_, out, audits_needed)
         members += tuple(Member(key, round_, round_) for key in step.entered)
+        over = {a.commitment for a in self._ended(round_)}.union(step.passed)
         audits = tuple(
-            a
-            for a in self.audits
-            if a.commitment not in step.passed
-            and a.key not in decision.bans
-            and round_ - a.drawn < AUDIT_ROUNDS
+            a for a in self.audits if a.commitment not in over and a.key not in decision.bans
         )
         start = Start(round_ + 1, id_, decision.state_root)
         return Probation(

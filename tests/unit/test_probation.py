@@ -3,7 +3,9 @@
 Source: docs/protocol.md, "Probation".
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,11 +16,14 @@ from node.errors import BadSignature, Malformed, PeerError, Refused
 from node.exchange.auditing import Tally
 from node.exchange.core import RoundContext
 from node.identity import Identity, peer_id_of, verify
-from node.jobs.probation import Trial, passed
+from node.jobs.probation import Trial, charges, passed
+from node.jobs.proofs import Proofs
 from node.ledger.admission import NOBODY, AdmissionRules, Door, Entrants
 from node.ledger.chain import Head, check_parent, extend, genesis, genesis_id
 from node.ledger.electorate import Electorate
+from node.ledger.evidence import accused
 from node.ledger.probation import (
+    FAILED_LEAD,
     PAST_ROUNDS,
     STAY_TIMES,
     Member,
@@ -29,7 +34,7 @@ from node.ledger.probation import (
 )
 from node.ledger.succession import ABSENT_ROUNDS, extended, next_electorate
 from node.merkle import digest
-from node.types import Digest
+from node.types import Digest, JobId, PeerId
 from node.wire.admission import KIND, Application, encode_application
 from node.wire.audit import Finding, Verdict, encode_finding
 from node.wire.convert import decode_list, encode_commitment, encode_list
@@ -38,6 +43,7 @@ from node.wire.messages import (
     Commitment,
     Contradiction,
     Decision,
+    Evidence,
     Judgement,
     ListMessage,
     PartCommitment,
@@ -168,9 +174,25 @@ def test_who_is_away_too_long_or_stays_too_long_gives_up_its_place() -> None:
     assert grown(head).probation.members == ()
     head = admitted()
     for k in range(STAY_TIMES * NEEDED - 1):
-        head = grown(head, counts(head, k % 250))
+        unaudited = replace(head, probation=replace(head.probation, audits=()))
+        head = grown(unaudited, counts(head, k))
         assert head.probation.member(STRANGER) is not None
     assert grown(head, counts(head, 0)).probation.members == ()
+
+
+def test_who_fails_two_audits_more_than_it_passes_gives_up_its_place() -> None:
+    head, ended = admitted(), 0
+    for k in range(100):
+        before = len(head.probation.audits)
+        head = grown(head, counts(head, k))
+        drawn = any(a.drawn == head.round for a in head.probation.audits)
+        ended += before + drawn - len(head.probation.audits)
+        member = head.probation.member(STRANGER)
+        if member is None:
+            break
+        assert (member.passed, member.failed) == (0, ended)
+    assert ended == FAILED_LEAD
+    assert k < 60
 
 
 def test_a_ban_ends_probation_for_good_and_needs_a_place_or_an_open_audit() -> None:
@@ -272,6 +294,28 @@ def test_only_the_drawn_auditor_s_good_finding_passes_an_audit() -> None:
     ):  # fmt: skip
         tally._findings = {commitment: {who.public_key: finding(who, verdict)}}
         assert len(passed(tally, head)) == expected
+
+
+class Held:
+    """Evidence against two keys, as ``Proofs`` gives it."""
+
+    held: Mapping[PeerId, Evidence] = {}
+
+    def __init__(self, *who: Identity) -> None:
+        works = [contribution(admitted(), each, 4) for each in who]
+        self._judged = {w.peer_id: Judgement(s, ()) for w, s in zip(who, works, strict=True)}
+
+    def judged(self, job: JobId) -> Mapping[PeerId, Judgement]:
+        return self._judged
+
+
+def test_who_was_seated_while_an_audit_was_open_is_charged_as_an_elector() -> None:
+    head, proofs = admitted(), Held(PEOPLE[10], PEOPLE[11])
+    assert [accused(e) for e in charges(cast(Proofs, proofs), head)] == [STRANGER]
+    audit = OpenAudit(SEATED[0].public_key, 4, commitment_id(7), 4, SEATED[1].public_key)
+    seated = replace(head, probation=replace(head.probation, audits=(audit,)))
+    both = Held(SEATED[0], PEOPLE[10])
+    assert [accused(e) for e in charges(cast(Proofs, both), seated)] == [STRANGER]
 
 
 # Rounds -----------------------------------------------------------------------------------------
