@@ -33,7 +33,7 @@ class Newcomers:
     def __init__(self, deps: RunnerDeps, manifest: JobManifest) -> None:
         self._deps = deps
         self._manifest = manifest
-        self._applicants = Applicants(deps.verify)
+        self._applicants = Applicants(deps.verify, deps.ranges)
         self._trial: Trial | None = None
         self._auditing: Auditing | None = None
 
@@ -57,7 +57,8 @@ class Newcomers:
 
     def take_application(self, peer: PeerId, signed: Signed, head: Head) -> None:
         """See ``Applicants.take``."""
-        self._applicants.take(peer, signed, head)
+        seen_at = self._deps.ports.transport.seen_at(peer)
+        self._applicants.take(peer, signed, head, seen_at)
 
     def take_contribution(self, peer: PeerId, signed: Signed, head: Head) -> None:
         """See ``Trial.take``; refused where nobody is on probation."""

@@ -1,10 +1,12 @@
 """A runner's state as the plain values that status shows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from node.identity import peer_id_of, public_key_of
 from node.jobs.runner import JobRunner
-from node.observe.status import JobStatus
+from node.membership.view import View
+from node.observe.status import JobStatus, PeerStatus
+from node.ports import Transport
 from node.types import PeerId
 
 
@@ -56,6 +58,47 @@ def job_status(runner: JobRunner, electors_here: str) -> JobStatus:
         probation={peer_id_of(m.key): m.passed for m in runner.head.probation.members},
         audits_needed=runner.head.admission.audits if is_open else 0,
     )
+
+
+def peer_statuses(
+    view: View,
+    transport: Transport,
+    now: float,
+    runners: Sequence[JobRunner],
+    errors: Mapping[PeerId, Mapping[str, int]],
+    why_banned: Callable[[PeerId], str],
+) -> list[PeerStatus]:
+    """What ``artel peers`` shows.
+
+    Args:
+        view: the peers known.
+        transport: traffic and links.
+        now: unix seconds.
+        runners: the node's jobs.
+        errors: protocol errors by peer and reason.
+        why_banned: why a peer is banned, in words; empty: it is not.
+    """
+    connected, traffic = set(transport.connected()), transport.traffic()
+    shown: list[PeerStatus] = []
+    for peer, known in view.known():
+        record = known.record
+        up, down = traffic.get(peer, (0, 0))
+        shown.append(
+            PeerStatus(
+                peer=peer,
+                addresses=record.addresses if record else (),
+                connected=peer in connected,
+                score=view.score(peer, now),
+                expires_in_s=max(0.0, record.expires_unix_s - now) if record else 0.0,
+                bytes_up=up,
+                bytes_down=down,
+                errors=dict(errors.get(peer, {})),
+                serves_any=record is not None and record.serves_any,
+                banned=why_banned(peer),
+                probation=probation_of(runners, peer),
+            )
+        )
+    return shown
 
 
 def probation_of(runners: Sequence[JobRunner], peer: PeerId) -> str:
