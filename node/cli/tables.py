@@ -59,8 +59,9 @@ def job_table(jobs: Sequence[JobStatus]) -> Table:
 def peer_table(peers: Sequence[PeerStatus]) -> Table:
     """One row a peer."""
     table = Table(box=None, header_style="bold")
-    names = ("peer", "link", "serves", "score", "up", "down", "errors", "banned", "probation")
-    for name in (*names, "address"):
+    any_on_probation = any(peer.probation for peer in peers)
+    names = ["peer", "link", "serves", "score", "up", "down", "errors", "banned"]
+    for name in (*names, *(["probation"] if any_on_probation else []), "address"):
         table.add_column(name)
     for peer in peers:
         table.add_row(
@@ -72,7 +73,7 @@ def peer_table(peers: Sequence[PeerStatus]) -> Table:
             format_bytes(peer.bytes_down),
             ", ".join(f"{reason} x{count}" for reason, count in sorted(peer.errors.items())),
             peer.banned or "-",
-            peer.probation or "-",
+            *([peer.probation or "-"] if any_on_probation else []),
             peer.addresses[0] if peer.addresses else "-",
         )
     return table

@@ -133,6 +133,8 @@ class Auditing:
         """(auditor, commitment) of false objections that were blamed."""
         self._queue: asyncio.PriorityQueue[_Turn] = asyncio.PriorityQueue()
         """Bounded by the open cases: each is queued once."""
+        self._false: set[bytes] = set()
+        """Auditors of whom an objection was refuted: theirs call nobody any more."""
         self._turns = 0
         self._starts: dict[int, tuple[RoundContext, FloatVector]] = {}
         """Round -> what steps of it start from, as long as strangers may contribute to it."""
@@ -287,7 +289,7 @@ class Auditing:
         if other is not None and (found := contradiction(other, signed)) is not None:
             self._group.create_task(self._convict(found))
         case = self._count(signed)
-        if case is None or signed.signer != case.first:
+        if case is None or signed.signer != case.first or signed.signer in self._false:
             return
         open_ = self._open.get(case.contribution.commitment_id)
         if open_ is not None and decode_finding(signed.body).verdict in OBJECTIONS:
@@ -312,5 +314,6 @@ class Auditing:
         for key in sorted(self.tally.refuted(case)):
             if key != self._own and (key, on.commitment_id) not in self._refuted:
                 self._refuted.add((key, on.commitment_id))
+                self._false.add(key)
                 error = FalseFinding(f"its finding on round {on.round} is false")
                 self._deps.on_blame(peer_id_of(key), error)

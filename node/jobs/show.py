@@ -129,6 +129,12 @@ def warnings_of(runners: Sequence[JobRunner], *, slots_lost: bool, convicted: bo
         for r in runners
         if r.remembering is not None and r.remembering.trouble
     ]
+    warnings += [
+        f"{r.manifest.job.name}: nobody gets a place on probation, since the job is not audited: "
+        "list peers, or choose the admission mode work"
+        for r in runners
+        if r.manifest.admission.mode == "open" and r.auditing is not None and not r.auditing.is_on
+    ]
     if convicted:
         warnings.append(
             "evidence convicts this node's own key: two processes sign with it, or its folder was "

@@ -1,12 +1,20 @@
 """The gate of a transport: few peers of one address range may open streams to a node."""
 
 import asyncio
+from collections.abc import Mapping
+
+import pytest
 
 from node.adapters.mux_transport import CROWDED, HELLO, MuxTransport, Streams
+from node.config import Limits
 from node.errors import Malformed, PeerError
-from node.identity import Identity
+from node.identity import Identity, peer_id_of
 from node.ranges import Ranges
 from node.types import PeerId
+from simulator.hub import Watcher
+from simulator.run import run_scenario
+from simulator.scenario import Scenario
+from simulator.world import World
 
 US = Identity(b"\1" * 32).peer_id
 
@@ -113,3 +121,53 @@ async def test_who_is_turned_away_learns_why_and_blames_nobody() -> None:
     await transport._try_dial(peer(2), transport._peers.of(peer(2)))
     assert [type(error) for error in blamed] == [Malformed]
     await transport.close()
+
+
+# Whole swarms -----------------------------------------------------------------------------------
+
+SYBILS, HONEST = range(5, 15), 15
+
+
+class Street(Watcher):
+    """Ten followers live in one /24, one elsewhere; what the first node holds of them."""
+
+    def __init__(self, world: World) -> None:
+        world.limits = Limits(range_peers=3)
+        self._world = world
+        for k in SYBILS:
+            world.network.public[world.nodes[k].peer] = f"8.8.4.{k}"
+        world.network.public[world.nodes[HONEST].peer] = "9.9.9.9"
+        self.known: set[int] = set()
+        self.most = 0
+        self.applied: set[int] = set()
+
+    def event(self, at_s: float, node: int, event: str, fields: Mapping[str, object]) -> None:
+        """Look at the first node after each of its rounds."""
+        daemon = self._world.nodes[0].daemon
+        if node != 0 or event != "round_certified" or daemon is None:
+            return
+        names = {n.peer: n.index for n in self._world.nodes}
+        known = {names[peer.peer] for peer in daemon.status().peers}
+        self.known |= known
+        self.most = max(self.most, len(known & {*SYBILS}))
+        keys = daemon.runners[0].newcomers._applicants._held
+        self.applied |= {names[peer_id_of(key)] for key in keys}
+
+
+@pytest.mark.parametrize("framed", [False, pytest.param(True, marks=pytest.mark.sim)])
+def test_a_street_of_identities_gets_its_share_and_the_swarm_goes_on(framed: bool) -> None:
+    seen: list[Street] = []
+
+    def make(world: World) -> Street:
+        seen.append(Street(world))
+        return seen[0]
+
+    job = {"admission": {"mode": "open", "audits": 2}}
+    scenario = Scenario(nodes=5, followers=11, rounds=14, job=job, framed=framed)
+    outcome = run_scenario(scenario, 1, watchers=[make])
+    assert outcome.violations == []
+    assert outcome.rounds == 14
+    street = seen[0]
+    assert street.most <= 3
+    assert {0, 1, 2, 3, 4, HONEST} - {0} <= street.known
+    assert HONEST in street.applied
