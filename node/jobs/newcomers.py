@@ -72,7 +72,7 @@ class Newcomers:
         if self._trial is None or self._auditing is None:
             return Entrants(tuple(a for a in chosen if head.door.seats(a.signer)))
         messages = (*self._trial.counting(head), *passed(self._auditing.tally, head))
-        listed = sorted(messages, key=lambda s: (s.kind, s.signer, s.round))
+        listed = sorted(messages, key=lambda s: (s.kind, s.signer, s.round, s.body))
         return Entrants(chosen, tuple(listed), tuple(charges(self._deps.proofs, head)))
 
     async def ask(self, head: Head, params: FloatVector, electors: Sequence[PeerId]) -> None:

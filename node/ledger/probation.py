@@ -12,6 +12,7 @@ Source: Gorbunov et al. 2022, arXiv:2106.11257 (BTARD), its heuristic against Sy
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from node.errors import BadSignature
 from node.ledger.electorate import Electorate
@@ -149,6 +150,9 @@ class Probation:
         Raises:
             BadSignature: it counts what it may not, or passes what was not drawn.
         """
+        for items in (step.entered, [each.key for each in step.counted], step.passed):
+            if any(a >= b for a, b in pairwise(items)):
+                raise BadSignature("somebody enters, counts or passes twice in one round")
         for each in step.counted:
             member = self.member(each.key)
             if member is None or each.round <= member.last or self.start(each.round) is None:

@@ -318,9 +318,9 @@ def _probation(messages: Sequence[pb.PastSigned], job: JobId) -> tuple[Signed, .
     found = tuple(
         _signed_from(m.signed, job, check_round(m.round), PROBATION_KINDS) for m in messages
     )
-    places = [(s.kind, s.signer, s.round) for s in found]
+    places = [(s.kind, s.signer, s.round, s.body) for s in found]
     if any(a >= b for a, b in pairwise(places)):
-        raise Malformed("messages on probation must rise strictly by kind, signer and round")
+        raise Malformed("messages on probation must rise strictly by kind, signer, round and body")
     return found
 
 

@@ -170,7 +170,7 @@ class ListMessage:
     applications: tuple[Signed, ...] = ()
     """Of those who are to enter, by rising key."""
     probation: tuple[Signed, ...] = ()
-    """By rising (kind, signer, round): commitments that count, findings that audits passed."""
+    """By rising (kind, signer, round, body): commitments to count, findings that audits passed."""
 
 
 @dataclass(frozen=True, slots=True)

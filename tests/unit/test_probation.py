@@ -416,6 +416,25 @@ def test_two_messages_for_one_slot_ban_a_stranger_too() -> None:
     assert decision.bans == (KEYED.public_key,)
 
 
+def test_one_auditor_may_pass_two_strangers_of_one_round() -> None:
+    bodies = [encode_finding(Finding(commitment_id(k), Verdict.OK, b"")) for k in (1, 2)]
+    both = sorted((guest("finding", b, auditor()) for b in bodies), key=lambda s: s.body)
+    value = ListMessage(0, False, (), (), probation=tuple(both))
+    assert decode_list(encode_list(value), JOB, 1) == value
+
+
+def test_nobody_counts_twice_in_one_list() -> None:
+    works = sorted((guests_work(k) for k in (1, 2)), key=lambda s: s.body)
+    decision, blamed = decided(Entrants((), tuple(works)))
+    assert blamed
+    assert decision.probation == NO_STEP
+    classes = [encode_finding(Finding(commitment_id(1), Verdict.OK, c)) for c in (b"", b"x" * 32)]
+    twice = sorted((guest("finding", b, auditor()) for b in classes), key=lambda s: s.body)
+    decision, blamed = decided(Entrants((), tuple(twice)))
+    assert blamed
+    assert decision.probation == NO_STEP
+
+
 # Bytes ------------------------------------------------------------------------------------------
 
 
