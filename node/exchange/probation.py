@@ -86,13 +86,13 @@ def check_entrants(core: RoundCore, value: ListMessage, charged: Sequence[Eviden
     listed = len({e for e, _ in value.commitments})
     seated = [key for key in applicants if door.seats(key)]
     door.check_keys(seated, listed)
-    out = {*seated, *_check_charges(core, door, charged)}
+    banned = _check_charges(core, door, charged)
     for signed in value.probation:
         check_past(core, door, signed)
     step = step_of(door, value.applications, value.probation)
-    door.check_step(step, out)
-    if {each.key for each in step.counted} & out:
-        raise PeerError("a contribution counts of who leaves probation")
+    door.check_step(step, {*seated, *banned})
+    if any(each.key in banned for each in step.counted):
+        raise PeerError("a contribution counts of who is banned")
     for signed in value.probation:
         if signed.kind == "commit":  # for its audit, should it be drawn
             core.opened[signed.id] = decode_commitment(signed.body)

@@ -328,12 +328,14 @@ class Trials(MachineWorld):
     """Electors whose leaders list strangers."""
 
     entrants: Entrants = NOBODY
+    passed: int = 0
 
     def _context(self, host: Host) -> RoundContext:
         context = super()._context(host)
         start = Start(1, context.prev, context.state_root)
         audit = OpenAudit(KEYED.public_key, 1, commitment_id(1), 0, self.electorate.keys[0][0])
-        probation = Probation((Member(KEYED.public_key, 0, 0),), (audit,), (start,))
+        member = Member(KEYED.public_key, 0, 0, passed=self.passed)
+        probation = Probation((member,), (audit,), (start,))
         rules = AdmissionRules("open", frozenset(k for k, _ in self.electorate.keys), audits=2)
         door = Door(JOB, 1, self.electorate, rules, probation=probation)
         terms = extended((), 1, self.electorate)
@@ -350,9 +352,9 @@ def guests_work(mark: int = 0) -> Signed:
     return guest("commit", encode_commitment(Commitment(genesis_id(JOB), root, (part,), 1, 0)))
 
 
-def decided(entrants: Entrants, n: int = 5) -> tuple[Decision, set[int]]:
+def decided(entrants: Entrants, n: int = 5, passed: int = 0) -> tuple[Decision, set[int]]:
     w = Trials(n, 0, np.random.default_rng(0), CALM)
-    w.entrants = entrants
+    w.entrants, w.passed = entrants, passed
     w.mail.clear()
     for host in w.hosts:
         host.slots.clear()
@@ -377,6 +379,18 @@ def test_the_aggregate_is_bit_for_bit_the_one_without_strangers() -> None:
     assert blamed == set()
     assert replace(with_guest, probation=without.probation) == without
     assert len(without.plan) == 5
+
+
+def test_who_is_seated_may_still_count_in_the_same_round() -> None:
+    body = encode_application(Application(0, 0))
+    sign = KEYED.sign(KIND, JOB, 0, body)
+    wants = Signed(KIND, JOB, 0, KEYED.public_key, body, sign)
+    decision, blamed = decided(Entrants((wants,), (guests_work(),)), passed=2)
+    assert blamed == set()
+    assert len(decision.plan) == 5
+    assert KEYED.public_key in {key for key, _ in decision.electors}
+    waits, blamed = decided(Entrants((wants,), (guests_work(),)), passed=1)
+    assert (blamed, len(waits.electors), waits.probation.entered) == ({*()}, 5, ())
 
 
 def test_a_list_may_not_count_or_pass_what_is_false() -> None:
