@@ -34,7 +34,9 @@ class SoundProbation(Check):
         self._checked = decision.round
         self._count(moved.at_s, decision)
         places = moved.head.probation.members
-        if len(places) > min(8, max(1, self.facts.roll(decision.round).n // 4)):
+        # An electorate that shrinks takes nobody's place, and gives none.
+        most = min(8, max(1, self.facts.roll(decision.round).n // 4))
+        if decision.probation.entered and len(places) > most:
             self.fail(moved.at_s, f"{len(places)} are on probation after round {decision.round}")
 
     def _count(self, at_s: float, decision: Decision) -> None:

@@ -9,7 +9,7 @@ import pytest
 from node.types import Digest
 from simulator.hub import Watcher
 from simulator.run import Outcome, run_scenario
-from simulator.scenario import AttackSection, Scenario
+from simulator.scenario import AttackSection, FaultSection, LinkSection, Scenario
 from simulator.world import World
 
 FOUNDERS = 5
@@ -131,3 +131,23 @@ def test_a_round_is_no_slower_for_strangers() -> None:
     # Until the first decision that tells of strangers the two runs are the same, bit for bit.
     first = next(i for i, places in enumerate(beside.places) if places)
     assert alone.roots[: first + 1] == beside.roots[: first + 1]
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_seats_are_given_under_churn_and_lies_and_nothing_breaks(seed: int) -> None:
+    churn = FaultSection(kind="churn", every_s=4.0, down_s=1.5, at_s=1.0, for_s=12.0)
+    lazy = AttackSection(name="label_flip", nodes=(10,))
+    accuser = AttackSection(name="accuse", nodes=(9,))
+    job = {
+        "admission": {"mode": "open", "audits": 2},
+        "workload": {"dimensions": 300, "heterogeneity": 0.2},
+    }
+    scenario = Scenario(
+        nodes=10, followers=5, rounds=40, job=job, faults=(churn,), attacks=(lazy, accuser),
+        link=LinkSection(loss_rate=0.02, jitter_s=0.02),
+    )  # fmt: skip
+    outcome = run_scenario(scenario, seed)
+    assert outcome.violations == []
+    assert outcome.rounds == 40
+    assert outcome.bans.keys() <= {"node-10"}
