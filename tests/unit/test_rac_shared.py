@@ -45,7 +45,7 @@ def test_it_tells_classes_apart_of_which_the_node_has_no_picture(halves):
     accuracy = {}
     for learn in ("own", "all"):
         workload = pair(halves, learn=learn, vote="text")
-        answers = workload.answers(trained(workload))
+        answers = workload.answers(trained(workload, 120))
         theirs = answers.labels >= 2
         accuracy[learn] = (answers.retrieval.argmax(axis=1) == answers.labels)[theirs].mean()
     assert accuracy["own"] < 0.3
