@@ -87,7 +87,8 @@ def job_details(job: JobStatus) -> RenderableType:
     facts.add_row("used", f"{job.used} in the last certificate, {job.skips} rounds skipped")
     facts.add_row("results", job.assurance or "-")
     for peer, weight in sorted(job.weights.items()):
-        facts.add_row("weight", f"{short_id(peer)}: {weight:.3f}")
+        mean = job.weights_mean.get(peer, 0.0)
+        facts.add_row("weight", f"{short_id(peer)}: {weight:.3f}, mean {mean:.3f}")
     for peer, reason in sorted(job.refused.items()):
         facts.add_row("refused", f"{short_id(peer)}: {reason}")
     for peer, round_ in sorted(job.bans.items()):

@@ -276,7 +276,7 @@ class JobRunner:
         ids = flow.context.electorate.ids
         shown = self.progress
         shown.take(decision, ids)
-        shown.weights = {ids[e]: weight for e, weight in sorted(flow.work.weights.items())}
+        shown.weigh({ids[e]: weight for e, weight in sorted(flow.work.weights.items())})
         shown.round_seconds.append(seconds)
         self.deps.on_event(
             "round_certified", job=self.manifest.job.name, round=decision.round,
