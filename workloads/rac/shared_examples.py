@@ -10,6 +10,7 @@ from workloads.rac.lookup import Lookup
 from workloads.rac.loss import adjustment
 from workloads.rac.objective import Lesson
 from workloads.recall.index import Ids
+from workloads.recall.neighbours import ROW_BITS
 
 EXAMPLES_MAX = 8192
 """Of a memory that has more, so many are drawn whenever it has changed."""
@@ -36,6 +37,7 @@ class SharedExamples:
         self._tau = tau
         self._device = device
         self._version = -1
+        self._alone = True
         self._ids: Ids = np.empty(0, np.int64)
 
     def refresh(self, rng: np.random.Generator) -> None:
@@ -46,6 +48,7 @@ class SharedExamples:
         catalogue.judge(rng)
         self._version = catalogue.version
         ids = catalogue.believed()
+        self._alone = not (ids >> ROW_BITS).any()
         if len(ids) > EXAMPLES_MAX:
             ids = np.sort(rng.choice(ids, EXAMPLES_MAX, replace=False))
         self._ids = ids
@@ -55,8 +58,13 @@ class SharedExamples:
         self._offsets = adjustment(counts, self._tau).to(self._device)
         self._lookup = Lookup(catalogue, catalogue.memory.keys(ids), self._classes)
 
-    def draw(self, count: int, rng: np.random.Generator) -> Lesson:
-        """Some of the examples, drawn evenly; ``refresh`` comes first."""
+    def draw(self, count: int, rng: np.random.Generator) -> Lesson | None:
+        """Some of the examples, drawn evenly; None: there are none but own ones.
+
+        ``refresh`` comes first.
+        """
+        if self._alone:
+            return None
         rows = rng.integers(len(self._ids), size=count)
         found = self._lookup.look(rows, self._lookup.due(rows), self._ids)
         shown = looked(found, self._catalogue, self._device)
