@@ -258,5 +258,6 @@ def test_another_compute_class_is_never_evidence() -> None:
     for attacks in ([], [AttackSection(name="label_flip", nodes=(3,))]):
         court, _ = tried(hosts=[odd], attacks=attacks)
         assert court.convicted == {}
-        assert {verdict for node, verdict in court.found if node == 3} == {"other_class"}
+        found = {verdict for node, verdict in court.found if node == 3}
+        assert found == ({"other_class", "far"} if attacks else {"other_class"})
         assert court.of_all("ok") > 3
