@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 
 from node.ledger.electorate import Electorate
 from node.ledger.judging import convicting, counts_against, counts_for
-from node.merkle import digest
+from node.ledger.vetting import CLEARED_MAX, CLEARED_ROUNDS, Draw, auditor_order
 from node.types import Digest
 from node.wire.audit import Finding, Verdict, decode_finding
 from node.wire.messages import Commitment, Decision, Judgement, Signed
 
-CASES_KEPT_ROUNDS = 8
+CASES_KEPT_ROUNDS = CLEARED_ROUNDS
 """Rounds after its own in which a contribution can be audited."""
 OBJECTIONS = (Verdict.MISMATCH, Verdict.BREACH, Verdict.NO_OPENING)
 """Verdicts of the first auditor after which the others look too."""
@@ -72,12 +72,6 @@ def contributions(
     )
 
 
-def is_drawn(decision_id: Digest, commitment_id: Digest, rate: float) -> bool:
-    """Whether a contribution is audited; true with probability ``rate``."""
-    drawn = digest("audit draw", decision_id + commitment_id)
-    return int.from_bytes(drawn[:8], "big") < rate * 2.0**64
-
-
 def first_auditor(
     decision_id: Digest, audited: Contribution, plan: Sequence[Contribution]
 ) -> bytes | None:
@@ -87,9 +81,9 @@ def first_auditor(
     """
     others = [c for c in plan if c.author != audited.author]
     alike = [c for c in others if c.commitment.compute_class == audited.commitment.compute_class]
-    seed = decision_id + audited.commitment_id
     keys = (c.author for c in alike or others)
-    return min(keys, key=lambda key: digest("audit auditor", seed + key), default=None)
+    place = decision_id, audited.commitment_id
+    return min(keys, key=lambda key: auditor_order(*place, key), default=None)
 
 
 # What a local memory follows from ----------------------------------------------------------------
@@ -232,6 +226,13 @@ class Tally:
         on = case.contribution
         found = sorted(self._findings.get(on.commitment_id, {}).items())
         return tuple(s for _, s in found if counts(on.commitment, decode_finding(s.body)))
+
+    def clearing(self, draws: Sequence[Draw]) -> tuple[Signed, ...]:
+        """Findings of the auditors of some draws that clear them, by rising commitment."""
+        told = ((d.commitment, self._findings.get(d.commitment, {}).get(d.auditor)) for d in draws)
+        held = {id_: signed for id_, signed in told if signed is not None}
+        true = [i for i, s in held.items() if decode_finding(s.body).verdict is Verdict.OK]
+        return tuple(held[id_] for id_ in sorted(true)[:CLEARED_MAX])
 
     def refuted(self, case: Case) -> frozenset[bytes]:
         """Public keys of auditors that objected to what enough others found to be true.

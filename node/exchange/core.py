@@ -18,6 +18,7 @@ from node.ledger.admission import Door
 from node.ledger.electorate import Electorate
 from node.ledger.frontier import Frontier
 from node.ledger.succession import Terms
+from node.ledger.vetting import Vetting
 from node.ledger.votes import PREPARE, check_prepared
 from node.types import Digest, JobId
 from node.wire.convert import decode_commitment
@@ -82,8 +83,10 @@ class RoundContext:
     """The electorates so far: who could judge work of an earlier round."""
     door: Door | None = None
     """What decides who may enter; None: nobody may."""
+    vetting: Vetting = field(default_factory=Vetting)
     applicants: tuple[Signed, ...] = ()
-    """Applications that this node, leading, would list."""
+    findings: tuple[Signed, ...] = ()
+    """Applications, and findings for ``vetting``, that this node, leading, would list."""
 
 
 @dataclass
@@ -98,7 +101,8 @@ class PlanState:
     bans: tuple[bytes, ...]
     """Public keys that the list's evidence convicts, rising."""
     admitted: tuple[bytes, ...]
-    """Public keys that its applications seat."""
+    cleared: tuple[Digest, ...]
+    """Public keys that its applications seat, and commitments that its findings clear."""
     resolution: Resolution
     lock: PrepareCertificate | None
     """The highest that the HAVEs of its list carry."""
@@ -145,9 +149,8 @@ class RoundCore:
     def __post_init__(self) -> None:
         c = self.context
         self.orders = reducer_orders(c.prev, c.electorate, c.rules.parts)
-        self.convictions = Convictions(
-            c.job, c.round, c.electorate, c.me, self.verify, self._emit, c.terms
-        )
+        place = c.job, c.round, c.electorate, c.me
+        self.convictions = Convictions(*place, self.verify, self._emit, c.terms)
         self._checked: set[tuple[Digest, bytes]] = set()
         self._checked_locks: set[PrepareCertificate] = set()
 

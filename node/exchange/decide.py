@@ -71,6 +71,7 @@ def decision_of(
         memory=memory,
         beacon=beacon,
         unrevealed=unrevealed,
+        cleared=plan.cleared,
     )
 
 

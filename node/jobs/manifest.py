@@ -20,6 +20,7 @@ from node.jobs.manifest_values import INT_MAX, RuleText, peer, plain
 from node.ledger.admission import AdmissionRules
 from node.ledger.chain import Head, genesis
 from node.ledger.electorate import Electorate
+from node.ledger.vetting import Vetting
 from node.types import ELECTORS_MAX, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, JobId, PeerId
 from node.wire import peer_pb2
 
@@ -88,6 +89,9 @@ class ExchangeSection(Settings):
     """Rule where there are fewer contributions than ``rule`` is defined for."""
     replicas: int = Field(default=0, ge=0, le=ELECTORS_MAX)
     """Reducers of each part; 0: min(f + 1, 3)."""
+    f: Literal["", "auto"] = ""
+    """Liars that a rule bears; empty: as many as the electorate, ``auto``: as many as audits still
+    allow. Left out of the canonical form where it is empty."""
     momentum: float = Field(default=0.0, ge=0.0, lt=1.0)
     """beta of each contributor's moving average over its updates; 0: each update as it is."""
 
@@ -149,6 +153,8 @@ class JobManifest(Settings):
 
     @model_validator(mode="after")
     def _small(self) -> "JobManifest":
+        if self.exchange.f and not self.audit.rate:
+            raise ValueError('exchange.f = "auto" follows from audits: audit.rate must be above 0')
         if len(canonical_bytes(self)) > MANIFEST_BYTES_MAX:
             raise ValueError(f"a manifest has at most {MANIFEST_BYTES_MAX} canonical bytes")
         return self
@@ -171,8 +177,14 @@ def parse_manifest(
 
 
 def canonical_bytes(manifest: JobManifest) -> bytes:
-    """The one spelling of a manifest: JSON, all fields, sorted keys, no spaces, ASCII."""
-    text = json.dumps(manifest.model_dump(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    """The one spelling of a manifest: JSON, all fields, sorted keys, no spaces, ASCII.
+
+    A job that does not use ``exchange.f`` has the id that it had before there was one.
+    """
+    tables = manifest.model_dump()
+    if not manifest.exchange.f:
+        del tables["exchange"]["f"]
+    text = json.dumps(tables, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text.encode("ascii")
 
 
@@ -241,7 +253,8 @@ class SignedManifest:
         said = self.manifest.admission
         keys = frozenset(map(public_key_of, (*self.founders, *said.peers)))
         rules = AdmissionRules(said.mode, keys, said.work_bits)
-        return genesis(self.job_id, founders, self.manifest.job.rounds, rules)
+        vetting = Vetting(self.manifest.audit.rate if self.manifest.exchange.f else 0.0)
+        return genesis(self.job_id, founders, self.manifest.job.rounds, rules, vetting)
 
     def encode(self) -> bytes:
         """Bytes of the wire message."""

@@ -235,11 +235,12 @@ class JobRunner:
         loop = asyncio.get_running_loop()
         started = loop.time()
         signer = self.deps.signer if self._may_vote else None
-        g = replica.g.with_electorate(self.manifest, self.head.electorate)
+        g = replica.g.with_electorate(self.manifest, self.head.electorate, self.head.liars)
         waits = self._deadlines.deadlines()
         quiet = self._silence.quiet(self.head.electorate, round_)
         seats = self.applicants.chosen(self.head)
-        context = replica.context(self.me, g.rules, waits, self._wide_first, quiet, seats)
+        clears = self.auditing.clearing(self.head) if self.auditing else ()
+        context = replica.context(self.me, g.rules, waits, self._wide_first, quiet, seats, clears)
         machine, work = await begin_round(context, g, replica, self._records, self.deps, signer)
         async with Scope() as scope:
             flow = self.flow = RoundFlow(

@@ -18,6 +18,7 @@ from node.types import (
     JobId,
 )
 from node.wire import exchange_pb2 as pb
+from node.wire.audit import decode_finding, decode_signed_finding, encode_signed_finding
 from node.wire.bulk import nested, part_fields
 from node.wire.convert_ledger import (
     certificate_from,
@@ -284,6 +285,7 @@ def encode_list(value: ListMessage) -> bytes:
         commitments=_held_to(value.commitments),
         evidence=[_evidence_to(e) for e in value.evidence],
         applications=[_signed_to(a) for a in value.applications],
+        findings=[encode_signed_finding(f) for f in value.findings],
     ).SerializeToString()
 
 
@@ -298,6 +300,7 @@ def decode_list(body: bytes, job: JobId, round_: int) -> ListMessage:
         commitments=_held_from(m.commitments),
         evidence=_all_evidence(m.evidence),
         applications=_applications(m.applications, job),
+        findings=_findings(m.findings, job),
     )
 
 
@@ -306,6 +309,17 @@ def _applications(messages: Sequence[pb.Signed], job: JobId) -> tuple[Signed, ..
     found = tuple(_signed_from(m, job, 0, APPLY) for m in messages)
     if any(a.signer >= b.signer for a, b in pairwise(found)):
         raise Malformed("applications must rise strictly by signer")
+    return found
+
+
+def _findings(messages: Sequence[bytes], job: JobId) -> tuple[Signed, ...]:
+    _count(messages, ELECTORS_MAX, "findings")
+    found = tuple(map(decode_signed_finding, messages))
+    if any(f.job != job for f in found):
+        raise Malformed("a finding of another job")
+    commitments = [decode_finding(f.body).commitment for f in found]
+    if any(a >= b for a, b in pairwise(commitments)):
+        raise Malformed("findings must rise strictly by commitment")
     return found
 
 

@@ -89,20 +89,22 @@ class Evidence(_message.Message):
     def __init__(self, job: _Optional[bytes] = ..., round: _Optional[int] = ..., first: _Optional[_Union[Signed, _Mapping]] = ..., second: _Optional[_Union[Signed, _Mapping]] = ..., fork: _Optional[_Union[_memory_pb2.ForkEvidence, _Mapping]] = ..., findings: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ...) -> None: ...
 
 class List(_message.Message):
-    __slots__ = ("view", "wide", "haves", "commitments", "evidence", "applications")
+    __slots__ = ("view", "wide", "haves", "commitments", "evidence", "applications", "findings")
     VIEW_FIELD_NUMBER: _ClassVar[int]
     WIDE_FIELD_NUMBER: _ClassVar[int]
     HAVES_FIELD_NUMBER: _ClassVar[int]
     COMMITMENTS_FIELD_NUMBER: _ClassVar[int]
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     APPLICATIONS_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
     view: int
     wide: bool
     haves: _containers.RepeatedCompositeFieldContainer[Signed]
     commitments: _containers.RepeatedCompositeFieldContainer[HeldCommitment]
     evidence: _containers.RepeatedCompositeFieldContainer[Evidence]
     applications: _containers.RepeatedCompositeFieldContainer[Signed]
-    def __init__(self, view: _Optional[int] = ..., wide: _Optional[bool] = ..., haves: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ..., commitments: _Optional[_Iterable[_Union[HeldCommitment, _Mapping]]] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., applications: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ...) -> None: ...
+    findings: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, view: _Optional[int] = ..., wide: _Optional[bool] = ..., haves: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ..., commitments: _Optional[_Iterable[_Union[HeldCommitment, _Mapping]]] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., applications: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ..., findings: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Complaint(_message.Message):
     __slots__ = ("elector", "reason")

@@ -113,6 +113,8 @@ class Decision:
     """Under which sketches backed the results; empty: each part had more than f equal ones."""
     unrevealed: tuple[int, ...] = ()
     """Electors who kept the nonce of their HAVE from the beacon, rising."""
+    cleared: tuple[Digest, ...] = ()
+    """Commitments of earlier rounds that were drawn for an audit and found true, rising."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,8 @@ class ListMessage:
     evidence: tuple[Evidence, ...] = ()
     """Against electors, by rising index: they are out of the list, and banned by its decision."""
     applications: tuple[Signed, ...] = ()
+    findings: tuple[Signed, ...] = ()
+    """Of audits of earlier rounds: what they clear, the decision will name; at most 64."""
     """Of those who are to enter the electorate, by rising key."""
 
 

@@ -1,0 +1,167 @@
+"""How many liars a rule has to bear, as far as the audits on a job's chain allow to say.
+
+Pure: the same on everybody who verifies the chain. A decision draws contributions, and names those
+of earlier ones that their auditor cleared. What was drawn and not cleared in time counts as a lie,
+whatever the reason, so that who opens nothing or claims a class of its own gains nothing by it. Who
+lies in every round is drawn, and not cleared, with a certain chance at least; from how often that
+happened follows how many such liars there can be. docs/protocol.md, "Liars that a rule bears".
+
+Source:
+    Clopper & Pearson 1934, "The use of confidence or fiducial limits": the exact upper limit of a
+    share, here of one side.
+"""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from node.errors import BadSignature, Malformed
+from node.identity import Verifier
+from node.ledger.electorate import Electorate
+from node.merkle import digest
+from node.types import Digest
+from node.wire.audit import KIND, Verdict, decode_finding
+from node.wire.messages import Decision, Signed
+
+CLEARED_ROUNDS = 8
+"""Rounds after its own in which a contribution that was drawn can be cleared."""
+CLEARED_MAX = 64
+"""Contributions that one decision clears."""
+TRIALS_MAX = 512
+"""Outcomes that count, the newest. With none uncleared they suffice for f = 1 of 64 electors."""
+DOUBT = 20
+"""One in so many: the chance that there are more liars than the estimate says."""
+CAUGHT = (4, 9)
+"""Least share of its drawn contributions that a liar cannot get cleared, while at most a third of
+the electors lie: its auditor is honest, and so is the leader who chose among lists."""
+
+
+def is_drawn(decision_id: Digest, commitment_id: Digest, rate: float) -> bool:
+    """Whether a contribution is audited; true with probability ``rate``."""
+    drawn = digest("audit draw", decision_id + commitment_id)
+    return int.from_bytes(drawn[:8], "big") < rate * 2.0**64
+
+
+def auditor_order(decision_id: Digest, commitment_id: Digest, key: bytes) -> bytes:
+    """The contributor with the least of these audits first."""
+    return digest("audit auditor", decision_id + commitment_id + key)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A contribution that was drawn, and who may clear it."""
+
+    round: int
+    commitment: Digest
+    auditor: bytes
+    """Public key."""
+    is_cleared: bool = False
+
+
+@dataclass(frozen=True)
+class Vetting:
+    """What the chain shows of its audits. Starts anew where somebody is banned or enters."""
+
+    rate: float = 0.0
+    """Of audits; 0: not asked for, a rule bears as many liars as the electorate."""
+    pending: tuple[Draw, ...] = ()
+    """Drawn of late, in order. They count when their time is over, cleared or not: or else those
+    that are cleared, sooner, would count for more."""
+    outcomes: tuple[bool, ...] = ()
+    """Of what was drawn before: was it cleared? Newest last."""
+    after_skip: bool = False
+
+    def after(self, electorate: Electorate, decision: Decision, id_: Digest) -> "Vetting":
+        """The same after a decision that was checked.
+
+        Args:
+            electorate: that of its round.
+            decision: the decision.
+            id_: its id.
+        """
+        if not self.rate:
+            return self
+        enters = any(electorate.index(key) is None for key, _ in decision.electors)
+        if decision.bans or enters:
+            return Vetting(self.rate, after_skip=decision.skip)
+        pending = [
+            replace(draw, is_cleared=draw.is_cleared or draw.commitment in decision.cleared)
+            for draw in self.pending
+        ]
+        late = decision.round - CLEARED_ROUNDS
+        settled = [draw.is_cleared for draw in pending if draw.round <= late]
+        left = [draw for draw in pending if draw.round > late]
+        return replace(
+            self,
+            pending=(*left, *self._drawn(electorate, decision, id_)),
+            outcomes=(*self.outcomes, *settled)[-TRIALS_MAX:],
+            after_skip=decision.skip,
+        )
+
+    def _drawn(self, electorate: Electorate, decision: Decision, id_: Digest) -> list[Draw]:
+        # Of fewer contributors than 2f + 1 too many could be liars, who would clear each other.
+        if decision.skip or self.after_skip or len(decision.plan) < max(2, 2 * electorate.f + 1):
+            return []
+        draws = []
+        for elector, commitment in decision.plan:
+            if is_drawn(id_, commitment, self.rate):
+                others = (electorate.keys[e][0] for e, _ in decision.plan if e != elector)
+                first = min((auditor_order(id_, commitment, key), key) for key in others)[1]
+                draws.append(Draw(decision.round, commitment, first))
+        return draws
+
+    @property
+    def open(self) -> tuple[Draw, ...]:
+        """What can still be cleared."""
+        return tuple(draw for draw in self.pending if not draw.is_cleared)
+
+    def liars(self, electorate: Electorate) -> int:
+        """Liars that rules are to bear: from 1 (0, if so many are borne) to the electorate's f."""
+        if not self.rate:
+            return electorate.f
+        lies = self.outcomes.count(False)
+        return liars_at_most(electorate.n, electorate.f, len(self.outcomes), lies)
+
+    def check(self, signed: Signed, verify: Verifier) -> Digest:
+        """The commitment that a finding (peer input) of a list clears.
+
+        Raises:
+            Malformed: not a finding that clears anything.
+            BadSignature: not by the auditor, or it did not sign.
+        """
+        if signed.kind != KIND:
+            raise Malformed(f"a {signed.kind} clears nothing")
+        finding = decode_finding(signed.body)
+        draw = next((d for d in self.open if d.commitment == finding.commitment), None)
+        if draw is None or draw.round != signed.round or finding.verdict is not Verdict.OK:
+            raise Malformed("a finding that clears nothing that was drawn of late")
+        if signed.signer != draw.auditor or not signed.holds(verify):
+            raise BadSignature("what was drawn is cleared by its auditor alone")
+        return draw.commitment
+
+    def check_cleared(self, decision: Decision) -> None:
+        """Raise BadSignature if a decision clears what is not there to be cleared."""
+        known = {draw.commitment for draw in self.open}
+        if decision.cleared and (decision.skip or not known.issuperset(decision.cleared)):
+            raise BadSignature("the decision clears what was not drawn of late")
+
+
+@lru_cache(maxsize=1024)
+def liars_at_most(n: int, borne: int, trials: int, lies: int) -> int:
+    """Liars in every round that can be among ``n`` electors, with confidence 1 - 1 / DOUBT.
+
+    The least k from 1 of which so few of the ``trials`` would be ``lies`` in less than one case in
+    DOUBT; ``borne`` if there is none below. Exact integers: no CPU computes another one.
+    """
+    part, whole = CAUGHT
+    for k in range(1, borne):
+        caught, all_ = part * k, whole * n
+        # Not worth the sum: so many lies or more are to be expected.
+        if lies * all_ >= trials * caught:
+            continue
+        term = total = (all_ - caught) ** trials
+        for i in range(lies):
+            term = term * (trials - i) * caught // ((i + 1) * (all_ - caught))
+            total += term
+        if total * DOUBT <= all_**trials:
+            return k
+    return borne

@@ -1,0 +1,202 @@
+"""How many liars a rule has to bear, from what audits on the chain came to."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from math import comb
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from node.errors import BadSignature, ConfigError, Malformed
+from node.identity import Identity, verify
+from node.jobs.manifest import canonical_bytes, manifest_from_canonical, parse_manifest
+from node.ledger.electorate import Electorate
+from node.ledger.vetting import (
+    CAUGHT,
+    CLEARED_ROUNDS,
+    TRIALS_MAX,
+    Draw,
+    Vetting,
+    is_drawn,
+    liars_at_most,
+)
+from node.merkle import digest
+from node.types import Digest, JobId
+from node.wire.audit import KIND, Finding, Verdict, encode_finding
+from node.wire.messages import Decision, Signed
+
+JOB = JobId(bytes(32))
+SIGNERS = [Identity(bytes([k + 1]) * 32) for k in range(7)]
+SEVEN = Electorate.of(signer.public_key for signer in SIGNERS)
+BY_KEY = {signer.public_key: signer for signer in SIGNERS}
+TABLES = "[job]\nname = 'a'\nworkload = 'inr'\nrounds = 3\n[exchange]\nf = 'auto'\n"
+
+
+def commitment(round_: int, elector: int) -> Digest:
+    return digest("commitment", bytes([round_, elector]))
+
+
+def decided(round_: int, *, plan: int = 7, **fields: object) -> Decision:
+    decision = Decision(
+        job=JOB, round=round_, prev=digest("prev", b""), skip=False, skip_reason="", rule="caf",
+        replicas=3, plan=tuple((e, commitment(round_, e)) for e in range(plan)), refused=(),
+        result_roots=(), state_root=digest("state", b""), credits=(), bans=(),
+        electors=SEVEN.keys, lease_until_round=999, halted=False,
+    )  # fmt: skip
+    return replace(decision, **fields)  # type: ignore[arg-type]
+
+
+def id_of(round_: int) -> Digest:
+    return digest("decision", bytes([round_]))
+
+
+def gone(vetting: Vetting, decision: Decision) -> Vetting:
+    return vetting.after(SEVEN, decision, id_of(decision.round))
+
+
+def lived(rounds: int, uncleared: Sequence[int] = (), vetting: Vetting | None = None) -> Vetting:
+    """After rounds in which all is cleared at once but what some electors contribute."""
+    vetting = vetting or Vetting(1.0)
+    first = vetting.pending[-1].round + 1 if vetting.pending else 1
+    for round_ in range(first, first + rounds):
+        bad = {commitment(r, e) for r in range(first, round_) for e in uncleared}
+        cleared = tuple(sorted(d.commitment for d in vetting.open if d.commitment not in bad))
+        vetting = gone(vetting, decided(round_, cleared=cleared))
+    return vetting
+
+
+def found(draw: Draw, verdict: Verdict = Verdict.OK, by: bytes | None = None) -> Signed:
+    signer = BY_KEY[by or draw.auditor]
+    body = encode_finding(Finding(draw.commitment, verdict, digest("class", b"")))
+    signature = signer.sign(KIND, JOB, draw.round, body)
+    return Signed(KIND, JOB, draw.round, signer.public_key, body, signature)
+
+
+@settings(max_examples=150, deadline=None)
+@given(n=st.integers(1, 64), trials=st.integers(0, TRIALS_MAX), part=st.floats(0, 0.3))
+def test_the_estimate_is_the_exact_limit(n: int, trials: int, part: float) -> None:
+    borne, lies = (n - 1) // 3, int(part * trials)
+
+    def chance(k: int) -> Fraction:
+        """That so few of the trials are lies, with k liars."""
+        p = Fraction(*CAUGHT) * k / n
+        each = (comb(trials, i) * p**i * (1 - p) ** (trials - i) for i in range(lies + 1))
+        return sum(each, Fraction(0))
+
+    got = liars_at_most(n, borne, trials, lies)
+    assert min(1, borne) <= got <= borne
+    if got < borne:
+        assert chance(got) <= Fraction(1, 20)
+    if got > 1:
+        assert chance(got - 1) > Fraction(1, 20)
+
+
+@settings(max_examples=100, deadline=None)
+@given(n=st.integers(4, 64), trials=st.integers(0, TRIALS_MAX - 1), lies=st.integers(0, 40))
+def test_more_lies_never_lower_it_and_more_that_is_cleared_never_raises_it(
+    n: int, trials: int, lies: int
+) -> None:
+    borne, lies = (n - 1) // 3, min(lies, trials)
+    got = liars_at_most(n, borne, trials, lies)
+    assert liars_at_most(n, borne, trials + 1, lies) <= got
+    assert liars_at_most(n, borne, trials + 1, lies + 1) >= got
+    assert liars_at_most(n, borne, 0, 0) == borne
+
+
+def test_who_lies_in_every_round_is_rarely_underestimated() -> None:
+    draws = np.random.default_rng(0)
+    n, borne, liars = 32, 10, 4
+    uncleared = draws.random((40, 2000)) < CAUGHT[0] / CAUGHT[1] * liars / n
+    looks = [
+        liars_at_most(n, borne, TRIALS_MAX, int(run[at - TRIALS_MAX : at].sum())) < liars
+        for run in uncleared
+        for at in range(TRIALS_MAX, 2000, 50)
+    ]
+    assert np.mean(looks) < 0.06
+
+
+def test_what_is_cleared_in_time_counts_for_and_all_else_against() -> None:
+    vetting = lived(CLEARED_ROUNDS)
+    assert vetting.outcomes == ()
+    vetting = lived(8, vetting=vetting)
+    assert vetting.outcomes == (True,) * 7 * 8
+    assert (SEVEN.f, vetting.liars(SEVEN)) == (2, 1)
+    # Two electors turn: two rounds after what they did is overdue, the rule bears two again.
+    vetting = lived(CLEARED_ROUNDS + 2, uncleared=(2, 5), vetting=vetting)
+    assert vetting.outcomes.count(False) > 0
+    assert vetting.liars(SEVEN) == 2
+    assert len(lived(90).outcomes) == TRIALS_MAX
+
+
+def test_a_ban_and_a_newcomer_begin_the_count_anew() -> None:
+    clean, key = lived(20), SEVEN.keys[0][0]
+    newcomer = Electorate.of([*(k for k, _ in SEVEN.keys), Identity(bytes([99]) * 32).public_key])
+    for decision in (decided(21, bans=(key,)), decided(21, electors=newcomer.keys)):
+        assert gone(clean, decision) == Vetting(1.0)
+    # Who is dropped for its absence takes nothing with it.
+    left = gone(clean, decided(21, electors=SEVEN.keys[1:]))
+    assert len(left.outcomes) > len(clean.outcomes)
+
+
+def test_what_nobody_can_audit_is_not_drawn() -> None:
+    empty = Vetting(1.0)
+    assert gone(empty, decided(1, plan=4)) == empty  # less than 2f + 1: who could clear it?
+    skipped = gone(empty, decided(1, skip=True, plan=0))
+    assert skipped == Vetting(1.0, after_skip=True)
+    assert gone(skipped, decided(2)) == empty
+    assert len(gone(empty, decided(1)).pending) == 7
+    rare = gone(Vetting(0.4), decided(1))
+    assert {d.commitment for d in rare.pending} == {
+        commitment(1, e) for e in range(7) if is_drawn(id_of(1), commitment(1, e), 0.4)
+    }
+    assert gone(Vetting(), decided(1)) == Vetting()
+
+
+def test_only_the_auditor_of_what_was_drawn_clears_it() -> None:
+    vetting = gone(Vetting(1.0), decided(1))
+    draw = vetting.pending[0]
+    assert draw.auditor != SEVEN.keys[0][0]
+    assert vetting.check(found(draw), verify) == draw.commitment
+    other = next(key for key, _ in SEVEN.keys if key != draw.auditor)
+    with pytest.raises(BadSignature):
+        vetting.check(found(draw, by=other), verify)
+    with pytest.raises(BadSignature):
+        vetting.check(replace(found(draw), signature=bytes(64)), verify)
+    for signed in (
+        found(draw, Verdict.NO_OPENING),
+        found(replace(draw, commitment=commitment(9, 9))),
+        found(replace(draw, round=2)),
+        replace(found(draw), kind="have"),
+    ):
+        with pytest.raises(Malformed):
+            vetting.check(signed, verify)
+    cleared = gone(vetting, decided(2, cleared=(draw.commitment,)))
+    with pytest.raises(Malformed):
+        cleared.check(found(draw), verify)  # once
+
+
+def test_a_decision_clears_only_what_was_drawn() -> None:
+    vetting = gone(Vetting(1.0), decided(1))
+    known = vetting.pending[0].commitment
+    vetting.check_cleared(decided(2, cleared=(known,)))
+    for decision in (
+        decided(2, cleared=(commitment(9, 9),)),
+        decided(2, cleared=(known,), skip=True),
+    ):
+        with pytest.raises(BadSignature):
+            vetting.check_cleared(decision)
+    with pytest.raises(BadSignature):
+        Vetting().check_cleared(decided(2, cleared=(known,)))
+
+
+def test_the_manifest_asks_for_it_and_needs_audits() -> None:
+    manifest = parse_manifest(TABLES, {})
+    assert manifest_from_canonical(canonical_bytes(manifest)) == manifest
+    plain = parse_manifest(TABLES, {"exchange.f": ""})
+    assert b'"f"' not in canonical_bytes(plain)
+    assert manifest_from_canonical(canonical_bytes(plain)) == plain
+    with pytest.raises(ConfigError, match="audits"):
+        parse_manifest(TABLES, {"audit.rate": "0.0"})
