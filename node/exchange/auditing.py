@@ -8,14 +8,15 @@ Source: Gorbunov et al. 2022, arXiv:2106.11257, Algorithm 2 (validators drawn at
 Differs: drawn from the decision, one round behind it, and two stages.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from node.ledger.electorate import Electorate
 from node.ledger.judging import convicting, counts_against, counts_for
-from node.ledger.vetting import CLEARED_MAX, CLEARED_ROUNDS, Draw, auditor_order
+from node.ledger.vetting import CLEARED_ROUNDS, Draw, auditor_order
 from node.types import Digest
 from node.wire.audit import Finding, Verdict, decode_finding
+from node.wire.limits import CLEARED_MAX
 from node.wire.messages import Commitment, Decision, Judgement, Signed
 
 CASES_KEPT_ROUNDS = CLEARED_ROUNDS
@@ -227,12 +228,12 @@ class Tally:
         found = sorted(self._findings.get(on.commitment_id, {}).items())
         return tuple(s for _, s in found if counts(on.commitment, decode_finding(s.body)))
 
-    def clearing(self, draws: Sequence[Draw]) -> tuple[Signed, ...]:
-        """Findings of the auditors of some draws that clear them, by rising commitment."""
-        told = ((d.commitment, self._findings.get(d.commitment, {}).get(d.auditor)) for d in draws)
-        held = {id_: signed for id_, signed in told if signed is not None}
-        true = [i for i, s in held.items() if decode_finding(s.body).verdict is Verdict.OK]
-        return tuple(held[id_] for id_ in sorted(true)[:CLEARED_MAX])
+    def cleared_by(self, auditor: bytes, draws: Iterable[Draw]) -> tuple[Digest, ...]:
+        """Which of some draws are an auditor's own to clear and were found true by it, rising."""
+        own = (d.commitment for d in draws if d.auditor == auditor)
+        told = ((id_, self._findings.get(id_, {}).get(auditor)) for id_ in own)
+        true = [i for i, s in told if s and decode_finding(s.body).verdict is Verdict.OK]
+        return tuple(sorted(true)[:CLEARED_MAX])
 
     def refuted(self, case: Case) -> frozenset[bytes]:
         """Public keys of auditors that objected to what enough others found to be true.

@@ -85,8 +85,7 @@ class RoundContext:
     """What decides who may enter; None: nobody may."""
     vetting: Vetting = field(default_factory=Vetting)
     applicants: tuple[Signed, ...] = ()
-    findings: tuple[Signed, ...] = ()
-    """Applications, and findings for ``vetting``, that this node, leading, would list."""
+    """Applications that this node, leading, would list."""
 
 
 @dataclass
@@ -101,8 +100,7 @@ class PlanState:
     bans: tuple[bytes, ...]
     """Public keys that the list's evidence convicts, rising."""
     admitted: tuple[bytes, ...]
-    cleared: tuple[Digest, ...]
-    """Public keys that its applications seat, and commitments that its findings clear."""
+    """Public keys that its applications seat."""
     resolution: Resolution
     lock: PrepareCertificate | None
     """The highest that the HAVEs of its list carry."""
@@ -149,8 +147,9 @@ class RoundCore:
     def __post_init__(self) -> None:
         c = self.context
         self.orders = reducer_orders(c.prev, c.electorate, c.rules.parts)
-        place = c.job, c.round, c.electorate, c.me
-        self.convictions = Convictions(*place, self.verify, self._emit, c.terms)
+        self.convictions = Convictions(
+            c.job, c.round, c.electorate, c.me, self.verify, self._emit, c.terms
+        )
         self._checked: set[tuple[Digest, bytes]] = set()
         self._checked_locks: set[PrepareCertificate] = set()
 

@@ -71,7 +71,9 @@ def decision_of(
         memory=memory,
         beacon=beacon,
         unrevealed=unrevealed,
-        cleared=plan.cleared,
+        cleared=context.vetting.cleared_by(
+            {context.electorate.keys[e][0]: commitments[ids[e]].cleared for e in contributors}
+        ),
     )
 
 

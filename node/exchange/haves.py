@@ -1,4 +1,4 @@
-"""What justifies a list: HAVEs of a quorum, applications, and findings that clear.
+"""What justifies a list: HAVEs of a quorum, which name contributions, and applications.
 
 Pure. docs/protocol.md, "HAVE".
 """
@@ -42,13 +42,11 @@ def named_by(haves: Iterable[Sequence[tuple[int, Digest]]]) -> Mapping[tuple[int
     return Counter(chain.from_iterable(haves))
 
 
-def check_extras(core: RoundCore, value: ListMessage) -> None:
-    """Raise PeerError unless whoever a list is to seat may enter, and what it clears is true."""
+def check_applications(core: RoundCore, value: ListMessage) -> None:
+    """Raise PeerError unless whoever a list is to seat may enter."""
     door = core.context.door
     if door is None and value.applications:
         raise PeerError("nobody may enter this job")
     if door is not None:
         keys = [door.check(application, core.verify) for application in value.applications]
         door.check_keys(keys, len({e for e, _ in value.commitments}))
-    for finding in value.findings:
-        core.context.vetting.check(finding, core.verify)

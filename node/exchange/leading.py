@@ -132,7 +132,6 @@ class Leading:
             commitments=held,
             evidence=tuple(out.values()),
             applications=door.fitting(core.context.applicants, len(held)) if door else (),
-            findings=core.context.findings,
         )
         signed = core.sign(f"list.{view}.{int(wide)}", "list", encode_list(value))
         self._attempt = Attempt(view, wide, signed.id, haves)

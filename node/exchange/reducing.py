@@ -7,12 +7,11 @@ from node.errors import Malformed, PeerError, TooLarge
 from node.exchange.agreement import highest_lock
 from node.exchange.core import PlanState, RoundCore
 from node.exchange.effects import Blame, Reduce, ScatterParts, Screen, SpreadResults, StartTimer
-from node.exchange.haves import check_extras, named_by, open_haves
+from node.exchange.haves import check_applications, named_by, open_haves
 from node.exchange.reduction import packed_gram_fault, parts_of, resolve
 from node.ledger.evidence import accused, breach_of
 from node.ledger.succession import ABSENT
 from node.types import Digest
-from node.wire.audit import decode_finding
 from node.wire.convert import (
     decode_have,
     decode_list,
@@ -75,7 +74,7 @@ class Reducing:
                 raise PeerError(f"the list leaves out elector {item[0]}, whom {count} HAVEs name")
         if any(e >= core.electorate.n for e, _ in listed):
             raise Malformed("the list names an elector that does not exist")
-        check_extras(core, value)
+        check_applications(core, value)
         core.lists[signed.id] = value
         core.locks[signed.id] = highest_lock(h.prepared for h in haves)
         core.signed[signed.id] = signed
@@ -242,7 +241,6 @@ class Reducing:
             absent,
             bans,
             admitted,
-            tuple(decode_finding(signed.body).commitment for signed in value.findings),
             resolution,
             lock,
             nonces,

@@ -278,9 +278,9 @@ class Auditing:
             self._blame_refuted(case)
         return case
 
-    def clearing(self, head: Head) -> tuple[Signed, ...]:
-        """Findings that a list of ours may clear contributions by."""
-        return self.tally.clearing(head.vetting.open)
+    def clearing(self, head: Head) -> tuple[Digest, ...]:
+        """What our next commitment clears: what we were to audit first, and found true."""
+        return self.tally.cleared_by(self._own, head.vetting.open)
 
     def _blame_refuted(self, case: Case) -> None:
         """Score auditors that objected to what enough others found true; each once."""

@@ -142,7 +142,6 @@ class Replica:
         wide_first: bool,
         quiet: frozenset[int],
         applicants: tuple[Signed, ...],
-        findings: tuple[Signed, ...],
     ) -> RoundContext:
         """Facts of the next round.
 
@@ -153,7 +152,6 @@ class Replica:
             wide_first: see docs/protocol.md, "Leader".
             quiet: electors for whose commitment nobody waits here.
             applicants: see ``RoundContext``.
-            findings: the same.
         """
         head = self.head
         return RoundContext(
@@ -173,7 +171,6 @@ class Replica:
             door=head.door,
             applicants=applicants,
             vetting=head.vetting,
-            findings=findings,
         )
 
     def encoded(self, prev: Digest, encoded: Encoded) -> None:

@@ -239,8 +239,7 @@ class JobRunner:
         waits = self._deadlines.deadlines()
         quiet = self._silence.quiet(self.head.electorate, round_)
         seats = self.applicants.chosen(self.head)
-        clears = self.auditing.clearing(self.head) if self.auditing else ()
-        context = replica.context(self.me, g.rules, waits, self._wide_first, quiet, seats, clears)
+        context = replica.context(self.me, g.rules, waits, self._wide_first, quiet, seats)
         machine, work = await begin_round(context, g, replica, self._records, self.deps, signer)
         async with Scope() as scope:
             flow = self.flow = RoundFlow(

@@ -11,21 +11,19 @@ Source:
     share, here of one side.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from node.errors import BadSignature, Malformed
-from node.identity import Verifier
+from node.errors import BadSignature
 from node.ledger.electorate import Electorate
 from node.merkle import digest
 from node.types import Digest
-from node.wire.audit import KIND, Verdict, decode_finding
-from node.wire.messages import Decision, Signed
+from node.wire.limits import DECISION_CLEARED_MAX
+from node.wire.messages import Decision
 
 CLEARED_ROUNDS = 8
 """Rounds after its own in which a contribution that was drawn can be cleared."""
-CLEARED_MAX = 64
-"""Contributions that one decision clears."""
 TRIALS_MAX = 512
 """Outcomes that count, the newest. With none uncleared they suffice for f = 1 of 64 electors."""
 DOUBT = 20
@@ -121,22 +119,14 @@ class Vetting:
         lies = self.outcomes.count(False)
         return liars_at_most(electorate.n, electorate.f, len(self.outcomes), lies)
 
-    def check(self, signed: Signed, verify: Verifier) -> Digest:
-        """The commitment that a finding (peer input) of a list clears.
+    def cleared_by(self, said: Mapping[bytes, Collection[Digest]]) -> tuple[Digest, ...]:
+        """What a decision clears, at most DECISION_CLEARED_MAX, rising: no leader has a choice.
 
-        Raises:
-            Malformed: not a finding that clears anything.
-            BadSignature: not by the auditor, or it did not sign.
+        Args:
+            said: public key -> what its commitment in the plan (peer input) claims to clear.
         """
-        if signed.kind != KIND:
-            raise Malformed(f"a {signed.kind} clears nothing")
-        finding = decode_finding(signed.body)
-        draw = next((d for d in self.open if d.commitment == finding.commitment), None)
-        if draw is None or draw.round != signed.round or finding.verdict is not Verdict.OK:
-            raise Malformed("a finding that clears nothing that was drawn of late")
-        if signed.signer != draw.auditor or not signed.holds(verify):
-            raise BadSignature("what was drawn is cleared by its auditor alone")
-        return draw.commitment
+        true = (d.commitment for d in self.open if d.commitment in said.get(d.auditor, ()))
+        return tuple(sorted(true)[:DECISION_CLEARED_MAX])
 
     def check_cleared(self, decision: Decision) -> None:
         """Raise BadSignature if a decision clears what is not there to be cleared."""

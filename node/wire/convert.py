@@ -18,7 +18,6 @@ from node.types import (
     JobId,
 )
 from node.wire import exchange_pb2 as pb
-from node.wire.audit import decode_finding, decode_signed_finding, encode_signed_finding
 from node.wire.bulk import nested, part_fields
 from node.wire.convert_ledger import (
     certificate_from,
@@ -33,6 +32,7 @@ from node.wire.convert_ledger import (
 )
 from node.wire.convert_memory import fork_from, fork_to, lines_from, lines_to
 from node.wire.limits import (
+    CLEARED_MAX,
     COMMITMENT_BYTES_MAX,
     DECISION_BYTES_MAX,
     EVIDENCE_BYTES_MAX,
@@ -217,6 +217,7 @@ def encode_commitment(c: Commitment) -> bytes:
         local_after=c.local_after,
         memory=lines_to(c.memory),
         compute_class=c.compute_class,
+        cleared=c.cleared,
     ).SerializeToString()
 
 
@@ -242,7 +243,15 @@ def decode_commitment(body: bytes) -> Commitment:
         local_after=_optional(m.local_after, "local_after"),
         memory=lines_from(m.memory),
         compute_class=_optional(m.compute_class, "compute_class"),
+        cleared=_rising_digests(m.cleared),
     )
+
+
+def _rising_digests(items: Sequence[bytes]) -> tuple[Digest, ...]:
+    _count(items, CLEARED_MAX, "cleared")
+    if any(a >= b for a, b in pairwise(items)):
+        raise Malformed("what is cleared must rise strictly")
+    return tuple(digest(item, "cleared commitment") for item in items)
 
 
 def _held_to(held: Iterable[tuple[int, Digest]]) -> list[pb.HeldCommitment]:
@@ -285,7 +294,6 @@ def encode_list(value: ListMessage) -> bytes:
         commitments=_held_to(value.commitments),
         evidence=[_evidence_to(e) for e in value.evidence],
         applications=[_signed_to(a) for a in value.applications],
-        findings=[encode_signed_finding(f) for f in value.findings],
     ).SerializeToString()
 
 
@@ -300,7 +308,6 @@ def decode_list(body: bytes, job: JobId, round_: int) -> ListMessage:
         commitments=_held_from(m.commitments),
         evidence=_all_evidence(m.evidence),
         applications=_applications(m.applications, job),
-        findings=_findings(m.findings, job),
     )
 
 
@@ -309,17 +316,6 @@ def _applications(messages: Sequence[pb.Signed], job: JobId) -> tuple[Signed, ..
     found = tuple(_signed_from(m, job, 0, APPLY) for m in messages)
     if any(a.signer >= b.signer for a, b in pairwise(found)):
         raise Malformed("applications must rise strictly by signer")
-    return found
-
-
-def _findings(messages: Sequence[bytes], job: JobId) -> tuple[Signed, ...]:
-    _count(messages, ELECTORS_MAX, "findings")
-    found = tuple(map(decode_signed_finding, messages))
-    if any(f.job != job for f in found):
-        raise Malformed("a finding of another job")
-    commitments = [decode_finding(f.body).commitment for f in found]
-    if any(a >= b for a, b in pairwise(commitments)):
-        raise Malformed("findings must rise strictly by commitment")
     return found
 
 

@@ -29,6 +29,7 @@ from node.wire.limits import (
     CHAIN_REPLY_BYTES_MAX,
     CHUNKS_ASKED_MAX,
     DECISION_BYTES_MAX,
+    DECISION_CLEARED_MAX,
     PARTS_MAX,
     REASON_BYTES_MAX,
     ROUND_MAX,
@@ -210,8 +211,10 @@ def decode_decision(data: bytes) -> Decision:
     rising([r.elector for r in m.refused], ELECTORS_MAX, "refused")
     rising([c.elector for c in m.credits], ELECTORS_MAX, "credits")
     rising(m.unrevealed, ELECTORS_MAX, "unrevealed")
-    if len(m.result_roots) > PARTS_MAX or max(len(m.bans), len(m.cleared)) > ELECTORS_MAX:
-        raise TooLarge("too many result roots, bans or cleared commitments")
+    if len(m.result_roots) > PARTS_MAX or len(m.bans) > ELECTORS_MAX:
+        raise TooLarge("too many result roots or bans")
+    if len(m.cleared) > DECISION_CLEARED_MAX:
+        raise TooLarge("too many cleared commitments")
     if not 1 <= len(m.next) <= ELECTORS_MAX:
         raise Malformed("an electorate has 1 to 64 members")
     if any(len(key) != PUBLIC_KEY_BYTES for key in [*m.bans, *(e.public_key for e in m.next)]):

@@ -142,6 +142,8 @@ class Commitment:
     """What its author holds of the job's shared memory, by rising public key."""
     compute_class: bytes = b""
     """What decides the bits of the author's steps; empty: nobody can replay them."""
+    cleared: tuple[Digest, ...] = ()
+    """Commitments of earlier rounds that the author audited first and found true, rising."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +169,6 @@ class ListMessage:
     evidence: tuple[Evidence, ...] = ()
     """Against electors, by rising index: they are out of the list, and banned by its decision."""
     applications: tuple[Signed, ...] = ()
-    findings: tuple[Signed, ...] = ()
-    """Of audits of earlier rounds: what they clear, the decision will name; at most 64."""
     """Of those who are to enter the electorate, by rising key."""
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.errors import BadSignature, ConfigError, Malformed
-from node.identity import Identity, verify
+from node.errors import BadSignature, ConfigError, Malformed, TooLarge
+from node.identity import Identity
 from node.jobs.manifest import canonical_bytes, manifest_from_canonical, parse_manifest
 from node.ledger.electorate import Electorate
 from node.ledger.vetting import (
@@ -25,13 +25,13 @@ from node.ledger.vetting import (
 )
 from node.merkle import digest
 from node.types import Digest, JobId
-from node.wire.audit import KIND, Finding, Verdict, encode_finding
-from node.wire.messages import Decision, Signed
+from node.wire.convert import decode_commitment, encode_commitment
+from node.wire.convert_ledger import decode_decision, encode_decision
+from node.wire.messages import Commitment, Decision, PartCommitment
 
 JOB = JobId(bytes(32))
 SIGNERS = [Identity(bytes([k + 1]) * 32) for k in range(7)]
 SEVEN = Electorate.of(signer.public_key for signer in SIGNERS)
-BY_KEY = {signer.public_key: signer for signer in SIGNERS}
 TABLES = "[job]\nname = 'a'\nworkload = 'inr'\nrounds = 3\n[exchange]\nf = 'auto'\n"
 
 
@@ -66,13 +66,6 @@ def lived(rounds: int, uncleared: Sequence[int] = (), vetting: Vetting | None = 
         cleared = tuple(sorted(d.commitment for d in vetting.open if d.commitment not in bad))
         vetting = gone(vetting, decided(round_, cleared=cleared))
     return vetting
-
-
-def found(draw: Draw, verdict: Verdict = Verdict.OK, by: bytes | None = None) -> Signed:
-    signer = BY_KEY[by or draw.auditor]
-    body = encode_finding(Finding(draw.commitment, verdict, digest("class", b"")))
-    signature = signer.sign(KIND, JOB, draw.round, body)
-    return Signed(KIND, JOB, draw.round, signer.public_key, body, signature)
 
 
 @settings(max_examples=150, deadline=None)
@@ -157,25 +150,42 @@ def test_what_nobody_can_audit_is_not_drawn() -> None:
 
 def test_only_the_auditor_of_what_was_drawn_clears_it() -> None:
     vetting = gone(Vetting(1.0), decided(1))
-    draw = vetting.pending[0]
-    assert draw.auditor != SEVEN.keys[0][0]
-    assert vetting.check(found(draw), verify) == draw.commitment
-    other = next(key for key, _ in SEVEN.keys if key != draw.auditor)
-    with pytest.raises(BadSignature):
-        vetting.check(found(draw, by=other), verify)
-    with pytest.raises(BadSignature):
-        vetting.check(replace(found(draw), signature=bytes(64)), verify)
-    for signed in (
-        found(draw, Verdict.NO_OPENING),
-        found(replace(draw, commitment=commitment(9, 9))),
-        found(replace(draw, round=2)),
-        replace(found(draw), kind="have"),
-    ):
-        with pytest.raises(Malformed):
-            vetting.check(signed, verify)
+    draw, other = vetting.pending[:2]
+    assert draw.auditor != SEVEN.keys[0][0]  # its author
+    assert vetting.cleared_by({draw.auditor: [draw.commitment]}) == (draw.commitment,)
+    liars = {key for key, _ in SEVEN.keys} - {draw.auditor}
+    assert vetting.cleared_by({key: [draw.commitment] for key in liars}) == ()
+    assert vetting.cleared_by({draw.auditor: [commitment(9, 9)]}) == ()
+    everything = [d.commitment for d in vetting.pending]
+    said = dict.fromkeys((key for key, _ in SEVEN.keys), everything)
+    assert vetting.cleared_by(said) == tuple(sorted(everything))
     cleared = gone(vetting, decided(2, cleared=(draw.commitment,)))
-    with pytest.raises(Malformed):
-        cleared.check(found(draw), verify)  # once
+    assert cleared.cleared_by({draw.auditor: [draw.commitment]}) == ()  # once
+    assert other.commitment in cleared.cleared_by(said)
+
+
+def test_what_does_not_fit_into_a_decision_stays_open() -> None:
+    key = SEVEN.keys[0][0]
+    draws = tuple(Draw(1, commitment(1, e), key) for e in range(70))
+    vetting = Vetting(1.0, draws)
+    first = vetting.cleared_by({key: [d.commitment for d in draws]})
+    assert first == tuple(sorted(d.commitment for d in draws))[:64]
+    assert len(gone(vetting, decided(2, plan=0, cleared=first)).open) == 6
+
+
+def test_a_commitment_and_a_decision_that_clear_pass_the_wire() -> None:
+    part = PartCommitment(digest("leaf", b""), 1, 0)
+    ids = tuple(sorted(commitment(1, e) for e in range(16)))
+    whole = Commitment(digest("a", b""), digest("b", b""), (part,), 1, 0, cleared=ids)
+    assert decode_commitment(encode_commitment(whole)) == whole
+    decision = decided(2, cleared=ids)
+    assert decode_decision(encode_decision(decision)) == decision
+    for wrong in (ids[::-1], (*ids, b"\xff" * 32), ids[:1] * 2, (b"short",)):
+        with pytest.raises((Malformed, TooLarge)):
+            decode_commitment(encode_commitment(replace(whole, cleared=wrong)))
+    for wrong in (ids[::-1], ids[:1] * 2, (b"short",)):
+        with pytest.raises(Malformed):
+            decode_decision(encode_decision(replace(decision, cleared=wrong)))
 
 
 def test_a_decision_clears_only_what_was_drawn() -> None:
