@@ -112,7 +112,6 @@ class Contributor:
         update = await self.deps.behaviour.update(round_, reply.update)
         local = replica.local
         memory = self.remembering.lines() if self.remembering is not None else ()
-        cleared = self.auditing.clearing(replica.head)
         replayable = None
         if keeps:
             shown = self.worker.compute_class
@@ -130,7 +129,7 @@ class Contributor:
                 loss=reply.loss,
                 memory=memory,
                 replayable=replayable,
-                cleared=cleared,
+                cleared=self.auditing.clearing(replica.head),
             ),
             cost_s=replica.g.d * 5e-9,
         )

@@ -11,7 +11,14 @@ from typing import Annotated, Any, Literal
 
 from blake3 import blake3
 from google.protobuf.message import DecodeError
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from node.config import Many, Settings, build, read_toml
 from node.errors import BadSignature, Malformed, TooLarge
@@ -91,9 +98,14 @@ class ExchangeSection(Settings):
     """Reducers of each part; 0: min(f + 1, 3)."""
     f: Literal["", "auto"] = ""
     """Liars that a rule bears; empty: as many as the electorate, ``auto``: as many as audits still
-    allow. Left out of the canonical form where it is empty."""
+    allow. Not written where it is empty."""
     momentum: float = Field(default=0.0, ge=0.0, lt=1.0)
     """beta of each contributor's moving average over its updates; 0: each update as it is."""
+
+    @model_serializer(mode="wrap")
+    def _without_empty_f(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A job that does not use ``f`` has the id that it would have without the field."""
+        return {k: v for k, v in whole(self).items() if k != "f" or v}
 
 
 class OuterSection(Settings):
@@ -177,14 +189,8 @@ def parse_manifest(
 
 
 def canonical_bytes(manifest: JobManifest) -> bytes:
-    """The one spelling of a manifest: JSON, all fields, sorted keys, no spaces, ASCII.
-
-    A job that does not use ``exchange.f`` has the id that it had before there was one.
-    """
-    tables = manifest.model_dump()
-    if not manifest.exchange.f:
-        del tables["exchange"]["f"]
-    text = json.dumps(tables, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    """The one spelling of a manifest: JSON, all fields, sorted keys, no spaces, ASCII."""
+    text = json.dumps(manifest.model_dump(), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text.encode("ascii")
 
 
