@@ -56,7 +56,8 @@ class Geometry:
         rules = replace(
             self.rules,
             replicas=min(exchange.replicas or electorate.replicas, electorate.n),
-            group_min=max(manifest.round.group_min, small.m_min(f)),
+            # However few liars audits allow: a round of fewer is one that a part of the swarm made.
+            group_min=max(manifest.round.group_min, small.m_min(electorate.f)),
             rule_min=rule(exchange.rule).m_min(f),
             buckets=bucket_counts(electorate.n, self.part_sizes),
         )
