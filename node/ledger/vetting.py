@@ -3,12 +3,14 @@
 Pure: the same on everybody who verifies the chain. A decision draws contributions, and names those
 of earlier ones that their auditor cleared. What was drawn and not cleared in time counts as a lie,
 whatever the reason, so that who opens nothing or claims a class of its own gains nothing by it. Who
-lies in every round is drawn, and not cleared, with a certain chance at least; from how often that
-happened follows how many such liars there can be. docs/protocol.md, "Liars that a rule bears".
+lies in every round is drawn, and not cleared, with a certain chance at least; from how many were
+cleared in a row follows how many such liars there can be. One that was not begins the count anew:
+who waits until a rule bears few is met by all that it can bear as soon as one lie is overdue.
+docs/protocol.md, "Liars that a rule bears".
 
 Source:
     Clopper & Pearson 1934, "The use of confidence or fiducial limits": the exact upper limit of a
-    share, here of one side.
+    share of which no case was seen.
 """
 
 from collections.abc import Collection, Mapping
@@ -24,8 +26,8 @@ from node.wire.messages import Decision
 
 CLEARED_ROUNDS = 8
 """Rounds after its own in which a contribution that was drawn can be cleared."""
-TRIALS_MAX = 512
-"""Outcomes that count, the newest. With none uncleared they suffice for f = 1 of 64 electors."""
+CLEAN_MAX = 512
+"""Clean contributions in a row that count: enough for f = 1 of 64 electors."""
 DOUBT = 20
 """One in so many: the chance that there are more liars than the estimate says."""
 CAUGHT = (4, 9)
@@ -64,8 +66,8 @@ class Vetting:
     pending: tuple[Draw, ...] = ()
     """Drawn of late, in order. They count when their time is over, cleared or not: or else those
     that are cleared, sooner, would count for more."""
-    outcomes: tuple[bool, ...] = ()
-    """Of what was drawn before: was it cleared? Newest last."""
+    clean: int = 0
+    """Cleared ones in a row until now, of those whose time is over; at most CLEAN_MAX."""
     after_skip: bool = False
 
     def after(self, electorate: Electorate, decision: Decision, id_: Digest) -> "Vetting":
@@ -86,12 +88,15 @@ class Vetting:
             for draw in self.pending
         ]
         late = decision.round - CLEARED_ROUNDS
-        settled = [draw.is_cleared for draw in pending if draw.round <= late]
+        clean = self.clean
+        for draw in pending:
+            if draw.round <= late:
+                clean = min(clean + 1, CLEAN_MAX) if draw.is_cleared else 0
         left = [draw for draw in pending if draw.round > late]
         return replace(
             self,
             pending=(*left, *self._drawn(electorate, decision, id_)),
-            outcomes=(*self.outcomes, *settled)[-TRIALS_MAX:],
+            clean=clean,
             after_skip=decision.skip,
         )
 
@@ -116,8 +121,7 @@ class Vetting:
         """Liars that rules are to bear: from 1 (0, if so many are borne) to the electorate's f."""
         if not self.rate:
             return electorate.f
-        lies = self.outcomes.count(False)
-        return liars_at_most(electorate.n, electorate.f, len(self.outcomes), lies)
+        return liars_at_most(electorate.n, electorate.f, self.clean)
 
     def cleared_by(self, said: Mapping[bytes, Collection[Digest]]) -> tuple[Digest, ...]:
         """What a decision clears, at most DECISION_CLEARED_MAX, rising: no leader has a choice.
@@ -136,22 +140,14 @@ class Vetting:
 
 
 @lru_cache(maxsize=1024)
-def liars_at_most(n: int, borne: int, trials: int, lies: int) -> int:
+def liars_at_most(n: int, borne: int, clean: int) -> int:
     """Liars in every round that can be among ``n`` electors, with confidence 1 - 1 / DOUBT.
 
-    The least k from 1 of which so few of the ``trials`` would be ``lies`` in less than one case in
-    DOUBT; ``borne`` if there is none below. Exact integers: no CPU computes another one.
+    The least k from 1 with which ``clean`` contributions in a row are cleared in less than one case
+    in DOUBT; ``borne`` if there is none below. Exact integers: no CPU computes another one.
     """
     part, whole = CAUGHT
     for k in range(1, borne):
-        caught, all_ = part * k, whole * n
-        # Not worth the sum: so many lies or more are to be expected.
-        if lies * all_ >= trials * caught:
-            continue
-        term = total = (all_ - caught) ** trials
-        for i in range(lies):
-            term = term * (trials - i) * caught // ((i + 1) * (all_ - caught))
-            total += term
-        if total * DOUBT <= all_**trials:
+        if (whole * n - part * k) ** clean * DOUBT <= (whole * n) ** clean:
             return k
     return borne

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
-from math import comb
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from node.errors import BadSignature, ConfigError, Malformed, TooLarge
@@ -16,8 +15,9 @@ from node.jobs.manifest import canonical_bytes, manifest_from_canonical, parse_m
 from node.ledger.electorate import Electorate
 from node.ledger.vetting import (
     CAUGHT,
+    CLEAN_MAX,
     CLEARED_ROUNDS,
-    TRIALS_MAX,
+    DOUBT,
     Draw,
     Vetting,
     is_drawn,
@@ -68,60 +68,51 @@ def lived(rounds: int, uncleared: Sequence[int] = (), vetting: Vetting | None = 
     return vetting
 
 
-@settings(max_examples=150, deadline=None)
-@given(n=st.integers(1, 64), trials=st.integers(0, TRIALS_MAX), part=st.floats(0, 0.3))
-def test_the_estimate_is_the_exact_limit(n: int, trials: int, part: float) -> None:
-    borne, lies = (n - 1) // 3, int(part * trials)
+@given(n=st.integers(1, 64), clean=st.integers(0, CLEAN_MAX))
+def test_the_estimate_is_the_exact_limit(n: int, clean: int) -> None:
+    borne = (n - 1) // 3
 
     def chance(k: int) -> Fraction:
-        """That so few of the trials are lies, with k liars."""
-        p = Fraction(*CAUGHT) * k / n
-        each = (comb(trials, i) * p**i * (1 - p) ** (trials - i) for i in range(lies + 1))
-        return sum(each, Fraction(0))
+        """That so many in a row are cleared, with k liars."""
+        return (1 - Fraction(*CAUGHT) * k / n) ** clean
 
-    got = liars_at_most(n, borne, trials, lies)
+    got = liars_at_most(n, borne, clean)
     assert min(1, borne) <= got <= borne
-    if got < borne:
-        assert chance(got) <= Fraction(1, 20)
-    if got > 1:
-        assert chance(got - 1) > Fraction(1, 20)
+    assert got == borne or chance(got) <= Fraction(1, DOUBT)
+    assert got <= 1 or chance(got - 1) > Fraction(1, DOUBT)
+    assert liars_at_most(n, borne, clean + 1) <= got
+    assert liars_at_most(n, borne, 0) == borne
 
 
-@settings(max_examples=100, deadline=None)
-@given(n=st.integers(4, 64), trials=st.integers(0, TRIALS_MAX - 1), lies=st.integers(0, 40))
-def test_more_lies_never_lower_it_and_more_that_is_cleared_never_raises_it(
-    n: int, trials: int, lies: int
-) -> None:
-    borne, lies = (n - 1) // 3, min(lies, trials)
-    got = liars_at_most(n, borne, trials, lies)
-    assert liars_at_most(n, borne, trials + 1, lies) <= got
-    assert liars_at_most(n, borne, trials + 1, lies + 1) >= got
-    assert liars_at_most(n, borne, 0, 0) == borne
+def test_enough_clean_work_brings_every_electorate_to_one() -> None:
+    assert [liars_at_most(n, (n - 1) // 3, CLEAN_MAX) for n in range(4, 65)] == [1] * 61
+    assert [liars_at_most(7, 2, 45), liars_at_most(7, 2, 46)] == [2, 1]
+    assert [liars_at_most(16, 5, 106), liars_at_most(16, 5, 107)] == [2, 1]
 
 
 def test_who_lies_in_every_round_is_rarely_underestimated() -> None:
     draws = np.random.default_rng(0)
     n, borne, liars = 32, 10, 4
-    uncleared = draws.random((40, 2000)) < CAUGHT[0] / CAUGHT[1] * liars / n
-    looks = [
-        liars_at_most(n, borne, TRIALS_MAX, int(run[at - TRIALS_MAX : at].sum())) < liars
-        for run in uncleared
-        for at in range(TRIALS_MAX, 2000, 50)
-    ]
-    assert np.mean(looks) < 0.06
+    uncleared = draws.random(100_000) < CAUGHT[0] / CAUGHT[1] * liars / n
+    clean, under = 0, 0
+    for lie in uncleared.tolist():
+        clean = 0 if lie else clean + 1
+        under += liars_at_most(n, borne, min(clean, CLEAN_MAX)) < liars
+    assert 0 < under / len(uncleared) < 0.06
 
 
-def test_what_is_cleared_in_time_counts_for_and_all_else_against() -> None:
+def test_what_is_cleared_in_time_counts_and_one_that_is_not_begins_the_count_anew() -> None:
     vetting = lived(CLEARED_ROUNDS)
-    assert vetting.outcomes == ()
+    assert vetting.clean == 0
     vetting = lived(8, vetting=vetting)
-    assert vetting.outcomes == (True,) * 7 * 8
+    assert vetting.clean == 7 * 8
     assert (SEVEN.f, vetting.liars(SEVEN)) == (2, 1)
-    # Two electors turn: two rounds after what they did is overdue, the rule bears two again.
-    vetting = lived(CLEARED_ROUNDS + 2, uncleared=(2, 5), vetting=vetting)
-    assert vetting.outcomes.count(False) > 0
-    assert vetting.liars(SEVEN) == 2
-    assert len(lived(90).outcomes) == TRIALS_MAX
+    # Two electors turn: as soon as one thing that they did is overdue, the rule bears two again.
+    assert lived(CLEARED_ROUNDS, uncleared=(2, 5), vetting=vetting).liars(SEVEN) == 1
+    turned = lived(CLEARED_ROUNDS + 1, uncleared=(2, 5), vetting=vetting)
+    assert turned.clean == 1  # what elector 6 did
+    assert turned.liars(SEVEN) == 2
+    assert lived(90).clean == CLEAN_MAX
 
 
 def test_a_ban_and_a_newcomer_begin_the_count_anew() -> None:
@@ -131,7 +122,7 @@ def test_a_ban_and_a_newcomer_begin_the_count_anew() -> None:
         assert gone(clean, decision) == Vetting(1.0)
     # Who is dropped for its absence takes nothing with it.
     left = gone(clean, decided(21, electors=SEVEN.keys[1:]))
-    assert len(left.outcomes) > len(clean.outcomes)
+    assert left.clean > clean.clean
 
 
 def test_what_nobody_can_audit_is_not_drawn() -> None:
