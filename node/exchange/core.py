@@ -18,6 +18,7 @@ from node.ledger.admission import Door
 from node.ledger.electorate import Electorate
 from node.ledger.frontier import Frontier
 from node.ledger.succession import Terms
+from node.ledger.vetting import Vetting
 from node.ledger.votes import PREPARE, check_prepared
 from node.types import Digest, JobId
 from node.wire.convert import decode_commitment
@@ -82,6 +83,7 @@ class RoundContext:
     """The electorates so far: who could judge work of an earlier round."""
     door: Door | None = None
     """What decides who may enter; None: nobody may."""
+    vetting: Vetting = field(default_factory=Vetting)
     applicants: tuple[Signed, ...] = ()
     """Applications that this node, leading, would list."""
 
