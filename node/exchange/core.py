@@ -18,6 +18,7 @@ from node.ledger.admission import NOBODY, Door, Entrants
 from node.ledger.electorate import Electorate
 from node.ledger.frontier import Frontier
 from node.ledger.succession import Terms
+from node.ledger.vetting import Vetting
 from node.ledger.votes import PREPARE, check_prepared
 from node.types import Digest, JobId
 from node.wire.convert import decode_commitment
@@ -85,6 +86,7 @@ class RoundContext:
     """What decides who may enter; None: nobody may."""
     entrants: Entrants = NOBODY
     """Who is to enter, and be on probation, as this node, leading, would list it."""
+    vetting: Vetting = field(default_factory=Vetting)
 
 
 @dataclass
@@ -98,8 +100,7 @@ class PlanState:
     """Electors outside the list: ``absent``, ``equivocation`` or ``false_work``."""
     bans: tuple[bytes, ...]
     """Public keys that the list's evidence convicts, rising."""
-    admitted: tuple[bytes, ...]
-    """Public keys that its applications seat."""
+    admitted: tuple[bytes, ...]  # public keys that its applications seat
     probation: ProbationStep
     resolution: Resolution
     lock: PrepareCertificate | None

@@ -72,6 +72,9 @@ def decision_of(
         beacon=beacon,
         unrevealed=unrevealed,
         probation=plan.probation,
+        cleared=context.vetting.cleared_by(
+            {context.electorate.keys[e][0]: commitments[ids[e]].cleared for e in contributors}
+        ),
     )
 
 

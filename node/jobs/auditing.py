@@ -32,9 +32,9 @@ from node.jobs.opening import Openings
 from node.jobs.progress import Audits
 from node.ledger.chain import Head
 from node.ledger.evidence import contradiction
-from node.ledger.judging import is_drawn
 from node.ledger.probation import PAST_ROUNDS, drawn
 from node.ledger.succession import electorate_of
+from node.ledger.vetting import is_drawn
 from node.ports import FloatVector, Worker
 from node.types import Digest, PeerId
 from node.wire.audit import (
@@ -133,12 +133,9 @@ class Auditing:
         """(auditor, commitment) of false objections that were blamed."""
         self._queue: asyncio.PriorityQueue[_Turn] = asyncio.PriorityQueue()
         """Bounded by the open cases: each is queued once."""
-        self._false: set[bytes] = set()
-        """Auditors of whom an objection was refuted: theirs call nobody any more."""
         self._turns = 0
         self._starts: dict[int, tuple[RoundContext, FloatVector]] = {}
         """Round -> what steps of it start from, as long as strangers may contribute to it."""
-        self._keeps_starts = manifest.admission.mode == "open"
 
     # Rounds ------------------------------------------------------------------------------------
 
@@ -158,7 +155,7 @@ class Auditing:
         """A round was certified: draw, keep what we may have to open, look into what is ours."""
         decision, electorate = closed.decision, closed.context.electorate
         self._round = decision.round
-        if self._keeps_starts:
+        if self.auditor.manifest.admission.mode == "open":
             self._starts[decision.round] = closed.context, closed.params
             self._starts.pop(decision.round - PAST_ROUNDS - 1, None)
         if not self.is_on or decision.skip:
@@ -180,12 +177,11 @@ class Auditing:
         for audit in drawn(decision, closed.decision_id, context.electorate, context.terms):
             signed, start = closed.signed.get(audit.commitment), self._starts.get(audit.round)
             electors = electorate_of(context.terms, audit.round)
-            if signed is None or start is None or electors is None:
-                continue  # seen by others
-            on = Contribution(signed, closed.opened[audit.commitment])
-            follows = on.commitment.local_before == self.auditor.new
-            case = Case(on, closed.decision_id, electors, audit.auditor)
-            self._follow(case, Subject(on, *start, follows))
+            if signed and start and electors:  # else others have seen it
+                on = Contribution(signed, closed.opened[audit.commitment])
+                follows = on.commitment.local_before == self.auditor.new
+                case = Case(on, closed.decision_id, electors, audit.auditor)
+                self._follow(case, Subject(on, *start, follows))
 
     def _draw(self, closed: Closed, drawn: Contribution, plan: Sequence[Contribution]) -> None:
         first = first_auditor(closed.decision_id, drawn, plan)
@@ -289,7 +285,8 @@ class Auditing:
         if other is not None and (found := contradiction(other, signed)) is not None:
             self._group.create_task(self._convict(found))
         case = self._count(signed)
-        if case is None or signed.signer != case.first or signed.signer in self._false:
+        is_liar = any(key == signed.signer for key, _ in self._refuted)
+        if case is None or signed.signer != case.first or is_liar:
             return
         open_ = self._open.get(case.contribution.commitment_id)
         if open_ is not None and decode_finding(signed.body).verdict in OBJECTIONS:
@@ -308,12 +305,15 @@ class Auditing:
             self._blame_refuted(case)
         return case
 
+    def clearing(self, head: Head) -> tuple[Digest, ...]:
+        """What our next commitment clears: what we were to audit first, and found true."""
+        return self.tally.cleared_by(self._own, head.vetting.open)
+
     def _blame_refuted(self, case: Case) -> None:
         """Score auditors that objected to what enough others found true; each once."""
         on = case.contribution
         for key in sorted(self.tally.refuted(case)):
             if key != self._own and (key, on.commitment_id) not in self._refuted:
                 self._refuted.add((key, on.commitment_id))
-                self._false.add(key)
                 error = FalseFinding(f"its finding on round {on.round} is false")
                 self._deps.on_blame(peer_id_of(key), error)

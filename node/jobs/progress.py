@@ -47,6 +47,10 @@ class Progress:
     refused: Mapping[str, str] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
     """Peer -> weight of its contribution in the last certified round, where it was computed."""
+    weight_sums: dict[str, float] = field(default_factory=dict)
+    """The same summed over all rounds in which this node computed weights."""
+    rounds_weighed: int = 0
+    """How many these are."""
     round_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=ROUNDS_SHOWN))
     artifacts: Sequence[str] = ()
     audits: Audits = field(default_factory=Audits)
@@ -59,3 +63,16 @@ class Progress:
         self.used = len(decision.plan)
         self.refused = {ids[e]: why for e, why in decision.refused}
         self.assurance = assurance(decision, len(ids)) or self.assurance
+
+    def weigh(self, weights: Mapping[str, float]) -> None:
+        """What the rule made of a round's contributions; empty where this node did not reduce."""
+        self.weights = weights
+        if weights:
+            self.rounds_weighed += 1
+            for peer, weight in weights.items():
+                self.weight_sums[peer] = self.weight_sums.get(peer, 0.0) + weight
+
+    @property
+    def weights_mean(self) -> dict[str, float]:
+        """Peer -> mean weight over the rounds weighed, 0 where its contribution was not used."""
+        return {peer: total / self.rounds_weighed for peer, total in self.weight_sums.items()}

@@ -171,6 +171,7 @@ class Replica:
             terms=head.terms,
             door=head.door,
             entrants=entrants,
+            vetting=head.vetting,
         )
 
     def encoded(self, prev: Digest, encoded: Encoded) -> None:

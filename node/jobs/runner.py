@@ -39,7 +39,8 @@ from node.ledger.evidence import accused, breach_of
 from node.ledger.succession import ABSENT
 from node.ports import Worker
 from node.types import PeerId
-from node.wire.messages import Ack, Evidence, FetchReply, FetchRequest, RoundMessage
+from node.wire.chain_messages import Ack
+from node.wire.messages import Evidence, FetchReply, FetchRequest, RoundMessage
 
 STATE_RETRY_S = 0.25
 """Pause before a state that nobody gave is asked for again."""
@@ -235,7 +236,7 @@ class JobRunner:
         loop = asyncio.get_running_loop()
         started = loop.time()
         signer = self.deps.signer if self._may_vote else None
-        g = replica.g.with_electorate(self.manifest, self.head.electorate)
+        g = replica.g.with_electorate(self.manifest, self.head.electorate, self.head.liars)
         waits = self._deadlines.deadlines()
         quiet = self._silence.quiet(self.head.electorate, round_)
         entrants = self.newcomers.entrants(self.head)
@@ -276,7 +277,7 @@ class JobRunner:
         ids = flow.context.electorate.ids
         shown = self.progress
         shown.take(decision, ids)
-        shown.weights = {ids[e]: weight for e, weight in sorted(flow.work.weights.items())}
+        shown.weigh({ids[e]: weight for e, weight in sorted(flow.work.weights.items())})
         shown.round_seconds.append(seconds)
         self.deps.on_event(
             "round_certified", job=self.manifest.job.name, round=decision.round,

@@ -51,12 +51,14 @@ def job_status(runner: JobRunner, electors_here: str) -> JobStatus:
         state_root=runner.head.state_root.hex() if runner.head.state_root else "",
         artifacts=tuple(runner.progress.artifacts),
         weights=dict(runner.progress.weights),
+        weights_mean=runner.progress.weights_mean,
         bans={peer_id_of(key): round_ for key, round_ in runner.head.bans.items()},
         audits=runner.progress.audits.shown(),
         convicted={str(p): r for p, r in runner.progress.audits.convicted.items()},
         assurance=runner.progress.assurance,
         probation={peer_id_of(m.key): m.passed for m in runner.head.probation.members},
         audits_needed=runner.head.admission.audits if is_open else 0,
+        rule_liars=runner.head.liars,
     )
 
 

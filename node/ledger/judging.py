@@ -9,8 +9,6 @@ from itertools import pairwise
 from node.errors import BadSignature, Malformed
 from node.identity import Verifier
 from node.ledger.electorate import Electorate
-from node.merkle import digest
-from node.types import Digest
 from node.wire.audit import KIND, Finding, Verdict, decode_finding
 from node.wire.convert import decode_commitment
 from node.wire.messages import Commitment, Judgement
@@ -19,12 +17,6 @@ from node.wire.messages import Commitment, Judgement
 def convicting(electorate: Electorate) -> int:
     """Auditors of one electorate that must agree: one of them is honest, and never one alone."""
     return max(2, electorate.f + 1)
-
-
-def is_drawn(decision_id: Digest, commitment_id: Digest, rate: float) -> bool:
-    """Whether a contribution is audited; true with probability ``rate``."""
-    drawn = digest("audit draw", decision_id + commitment_id)
-    return int.from_bytes(drawn[:8], "big") < rate * 2.0**64
 
 
 def counts_against(commitment: Commitment, finding: Finding) -> bool:

@@ -12,13 +12,13 @@ Source: Gorbunov et al. 2022, arXiv:2106.11257 (BTARD), its heuristic against Sy
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 from node.errors import BadSignature
 from node.ledger.electorate import Electorate
-from node.ledger.judging import is_drawn
 from node.ledger.succession import ABSENT_ROUNDS, Terms, electorate_of
-from node.merkle import digest
+from node.ledger.vetting import auditor_order, is_drawn
 from node.types import Digest
 from node.wire.limits import PROBATION_PLACES_MAX
 from node.wire.messages import Decision
@@ -214,7 +214,6 @@ def drawn(
         able = [key for key in plan if electors is not None and electors.index(key) is not None]
         if not able or not is_drawn(id_, each.commitment, AUDIT_RATE):
             continue
-        seed = id_ + each.commitment
-        auditor = min(able, key=lambda key: digest("audit auditor", seed + key))
+        auditor = min(able, key=partial(auditor_order, id_, each.commitment))
         found.append(OpenAudit(each.key, each.round, each.commitment, decision.round, auditor))
     return tuple(found)

@@ -59,6 +59,9 @@ class JobStatus:
     weights: Mapping[str, float] = field(default_factory=dict)
     """Peer id -> weight that the rule gave its contribution in the last certificate, where this
     node computed it; about 1 in sum."""
+    weights_mean: Mapping[str, float] = field(default_factory=dict)
+    """Peer id -> mean of that weight over the rounds since this node started; 0 where its
+    contribution was not used."""
     bans: Mapping[str, int] = field(default_factory=dict)
     """Peer id -> round whose certificate banned it from the job."""
     audits: Mapping[str, int] = field(default_factory=dict)
@@ -72,6 +75,8 @@ class JobStatus:
     """Peer id -> audits passed, of who contributes on probation."""
     audits_needed: int = 0
     """Audits that a stranger must pass for a seat; 0: the job admits nobody on probation."""
+    rule_liars: int = 0
+    """Liars that the rule bears in the round in progress."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from node.wire import ledger_pb2 as node_dot_wire_dot_ledger__pb2
 from node.wire import memory_pb2 as node_dot_wire_dot_memory__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18node/wire/exchange.proto\x12\x08\x61rtel.v1\x1a\x16node/wire/ledger.proto\x1a\x16node/wire/memory.proto\"G\n\x06Signed\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06signer\x18\x02 \x01(\x0c\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"E\n\x0ePartCommitment\x12\x0c\n\x04leaf\x18\x01 \x01(\x0c\x12\x13\n\x0bsquare_norm\x18\x02 \x01(\x04\x12\x10\n\x08\x65xponent\x18\x03 \x01(\x11\"\xee\x01\n\nCommitment\x12\x0c\n\x04prev\x18\x01 \x01(\x0c\x12\x12\n\nstate_root\x18\x02 \x01(\x0c\x12\'\n\x05parts\x18\x03 \x03(\x0b\x32\x18.artel.v1.PartCommitment\x12\r\n\x05steps\x18\x04 \x01(\r\x12\x12\n\nloss_micro\x18\x05 \x01(\x12\x12\x14\n\x0clocal_before\x18\x06 \x01(\x0c\x12\x13\n\x0blocal_after\x18\x07 \x01(\x0c\x12$\n\x06memory\x18\n \x03(\x0b\x32\x14.artel.v1.MemoryLine\x12\x15\n\rcompute_class\x18\x0b \x01(\x0cJ\x04\x08\x08\x10\tJ\x04\x08\t\x10\n\"-\n\x0eHeldCommitment\x12\x0f\n\x07\x65lector\x18\x01 \x01(\r\x12\n\n\x02id\x18\x02 \x01(\x0c\"\x80\x01\n\x04Have\x12\x0c\n\x04view\x18\x01 \x01(\r\x12&\n\x04held\x18\x02 \x03(\x0b\x32\x18.artel.v1.HeldCommitment\x12.\n\x08prepared\x18\x03 \x01(\x0b\x32\x1c.artel.v1.PrepareCertificate\x12\x12\n\nnonce_hash\x18\x04 \x01(\x0c\"\xb3\x01\n\x08\x45vidence\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12\r\n\x05round\x18\x02 \x01(\x04\x12\x1f\n\x05\x66irst\x18\x03 \x01(\x0b\x32\x10.artel.v1.Signed\x12 \n\x06second\x18\x04 \x01(\x0b\x32\x10.artel.v1.Signed\x12$\n\x04\x66ork\x18\x05 \x01(\x0b\x32\x16.artel.v1.ForkEvidence\x12\"\n\x08\x66indings\x18\x06 \x03(\x0b\x32\x10.artel.v1.Signed\"\xe9\x01\n\x04List\x12\x0c\n\x04view\x18\x01 \x01(\r\x12\x0c\n\x04wide\x18\x02 \x01(\x08\x12\x1f\n\x05haves\x18\x03 \x03(\x0b\x32\x10.artel.v1.Signed\x12-\n\x0b\x63ommitments\x18\x04 \x03(\x0b\x32\x18.artel.v1.HeldCommitment\x12$\n\x08\x65vidence\x18\x05 \x03(\x0b\x32\x12.artel.v1.Evidence\x12&\n\x0c\x61pplications\x18\x06 \x03(\x0b\x32\x10.artel.v1.Signed\x12\'\n\tprobation\x18\n \x03(\x0b\x32\x14.artel.v1.PastSigned\"=\n\nPastSigned\x12\r\n\x05round\x18\x01 \x01(\x04\x12 \n\x06signed\x18\x02 \x01(\x0b\x32\x10.artel.v1.Signed\",\n\tComplaint\x12\x0f\n\x07\x65lector\x18\x01 \x01(\r\x12\x0e\n\x06reason\x18\x02 \x01(\t\"_\n\nPartScreen\x12\x0c\n\x04part\x18\x01 \x01(\r\x12\x0c\n\x04rows\x18\x02 \x03(\r\x12\x0c\n\x04gram\x18\x03 \x01(\x0c\x12\'\n\ncomplaints\x18\x04 \x03(\x0b\x32\x13.artel.v1.Complaint\"A\n\x07Screens\x12\x0f\n\x07list_id\x18\x01 \x01(\x0c\x12%\n\x07screens\x18\x02 \x03(\x0b\x32\x14.artel.v1.PartScreen\":\n\x04Plan\x12\x0f\n\x07list_id\x18\x01 \x01(\x0c\x12!\n\x07screens\x18\x02 \x03(\x0b\x32\x10.artel.v1.Signed\"(\n\nPartResult\x12\x0c\n\x04part\x18\x01 \x01(\r\x12\x0c\n\x04root\x18\x02 \x01(\x0c\"A\n\x07Results\x12\x0f\n\x07plan_id\x18\x01 \x01(\x0c\x12%\n\x07results\x18\x02 \x03(\x0b\x32\x14.artel.v1.PartResult\":\n\x04Seal\x12\x0f\n\x07plan_id\x18\x01 \x01(\x0c\x12!\n\x07results\x18\x02 \x03(\x0b\x32\x10.artel.v1.Signed\"6\n\x06Reveal\x12\x0c\n\x04view\x18\x01 \x01(\r\x12\x0f\n\x07seal_id\x18\x02 \x01(\x0c\x12\r\n\x05nonce\x18\x03 \x01(\x0c\"<\n\x06\x42\x65\x61\x63on\x12\x0f\n\x07seal_id\x18\x01 \x01(\x0c\x12!\n\x07reveals\x18\x02 \x03(\x0b\x32\x10.artel.v1.Signed\",\n\x08Sketches\x12\x11\n\tbeacon_id\x18\x01 \x01(\x0c\x12\r\n\x05parts\x18\x02 \x03(\x0c\"\xe6\x01\n\x08Proposal\x12\x0c\n\x04view\x18\x01 \x01(\r\x12\x10\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0c\x12\x0f\n\x07plan_id\x18\x03 \x01(\x0c\x12!\n\x07results\x18\x04 \x03(\x0b\x32\x10.artel.v1.Signed\x12\x1f\n\x05haves\x18\x05 \x03(\x0b\x32\x10.artel.v1.Signed\x12.\n\x08prepared\x18\x06 \x01(\x0b\x32\x1c.artel.v1.PrepareCertificate\x12\x11\n\tbeacon_id\x18\x07 \x01(\x0c\x12\"\n\x08sketches\x18\x08 \x03(\x0b\x32\x10.artel.v1.Signed\"\'\n\tPartBytes\x12\x0c\n\x04part\x18\x01 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"S\n\x07Scatter\x12$\n\ncommitment\x18\x01 \x01(\x0b\x32\x10.artel.v1.Signed\x12\"\n\x05parts\x18\x02 \x03(\x0b\x32\x13.artel.v1.PartBytes\"_\n\x06Spread\x12\x0f\n\x07plan_id\x18\x01 \x01(\x0c\x12\"\n\x05parts\x18\x02 \x03(\x0b\x32\x13.artel.v1.PartBytes\x12 \n\x06result\x18\x03 \x01(\x0b\x32\x10.artel.v1.Signed\"\xb6\x02\n\x0cRoundMessage\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12\r\n\x05round\x18\x02 \x01(\x04\x12\x0c\n\x04prev\x18\x03 \x01(\x0c\x12\"\n\x06signed\x18\x04 \x01(\x0b\x32\x10.artel.v1.SignedH\x00\x12$\n\x07scatter\x18\x05 \x01(\x0b\x32\x11.artel.v1.ScatterH\x00\x12\"\n\x06spread\x18\x06 \x01(\x0b\x32\x10.artel.v1.SpreadH\x00\x12\x30\n\x08prepared\x18\x07 \x01(\x0b\x32\x1c.artel.v1.PrepareCertificateH\x00\x12,\n\x0b\x63\x65rtificate\x18\x08 \x01(\x0b\x32\x15.artel.v1.CertificateH\x00\x12&\n\x08\x65vidence\x18\t \x01(\x0b\x32\x12.artel.v1.EvidenceH\x00\x42\x06\n\x04\x62ody\"\"\n\x03\x41\x63k\x12\r\n\x05round\x18\x01 \x01(\x04\x12\x0c\n\x04prev\x18\x02 \x01(\x0c\"7\n\x0c\x46\x65tchRequest\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12\r\n\x05round\x18\x02 \x01(\x04\x12\x0b\n\x03ids\x18\x03 \x03(\x0c\"R\n\nFetchReply\x12 \n\x06signed\x18\x01 \x03(\x0b\x32\x10.artel.v1.Signed\x12\"\n\x05parts\x18\x02 \x03(\x0b\x32\x13.artel.v1.PartBytesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18node/wire/exchange.proto\x12\x08\x61rtel.v1\x1a\x16node/wire/ledger.proto\x1a\x16node/wire/memory.proto\"G\n\x06Signed\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06signer\x18\x02 \x01(\x0c\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"E\n\x0ePartCommitment\x12\x0c\n\x04leaf\x18\x01 \x01(\x0c\x12\x13\n\x0bsquare_norm\x18\x02 \x01(\x04\x12\x10\n\x08\x65xponent\x18\x03 \x01(\x11\"\xff\x01\n\nCommitment\x12\x0c\n\x04prev\x18\x01 \x01(\x0c\x12\x12\n\nstate_root\x18\x02 \x01(\x0c\x12\'\n\x05parts\x18\x03 \x03(\x0b\x32\x18.artel.v1.PartCommitment\x12\r\n\x05steps\x18\x04 \x01(\r\x12\x12\n\nloss_micro\x18\x05 \x01(\x12\x12\x14\n\x0clocal_before\x18\x06 \x01(\x0c\x12\x13\n\x0blocal_after\x18\x07 \x01(\x0c\x12$\n\x06memory\x18\n \x03(\x0b\x32\x14.artel.v1.MemoryLine\x12\x15\n\rcompute_class\x18\x0b \x01(\x0c\x12\x0f\n\x07\x63leared\x18\x0c \x03(\x0cJ\x04\x08\x08\x10\tJ\x04\x08\t\x10\n\"-\n\x0eHeldCommitment\x12\x0f\n\x07\x65lector\x18\x01 \x01(\r\x12\n\n\x02id\x18\x02 \x01(\x0c\"\x80\x01\n\x04Have\x12\x0c\n\x04view\x18\x01 \x01(\r\x12&\n\x04held\x18\x02 \x03(\x0b\x32\x18.artel.v1.HeldCommitment\x12.\n\x08prepared\x18\x03 \x01(\x0b\x32\x1c.artel.v1.PrepareCertificate\x12\x12\n\nnonce_hash\x18\x04 \x01(\x0c\"\xb3\x01\n\x08\x45vidence\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12\r\n\x05round\x18\x02 \x01(\x04\x12\x1f\n\x05\x66irst\x18\x03 \x01(\x0b\x32\x10.artel.v1.Signed\x12 \n\x06second\x18\x04 \x01(\x0b\x32\x10.artel.v1.Signed\x12$\n\x04\x66ork\x18\x05 \x01(\x0b\x32\x16.artel.v1.ForkEvidence\x12\"\n\x08\x66indings\x18\x06 \x03(\x0b\x32\x10.artel.v1.Signed\"\xe9\x01\n\x04List\x12\x0c\n\x04view\x18\x01 \x01(\r\x12\x0c\n\x04wide\x18\x02 \x01(\x08\x12\x1f\n\x05haves\x18\x03 \x03(\x0b\x32\x10.artel.v1.Signed\x12-\n\x0b\x63ommitments\x18\x04 \x03(\x0b\x32\x18.artel.v1.HeldCommitment\x12$\n\x08\x65vidence\x18\x05 \x03(\x0b\x32\x12.artel.v1.Evidence\x12&\n\x0c\x61pplications\x18\x06 \x03(\x0b\x32\x10.artel.v1.Signed\x12\'\n\tprobation\x18\n \x03(\x0b\x32\x14.artel.v1.PastSigned\"=\n\nPastSigned\x12\r\n\x05round\x18\x01 \x01(\x04\x12 \n\x06signed\x18\x02 \x01(\x0b\x32\x10.artel.v1.Signed\",\n\tComplaint\x12\x0f\n\x07\x65lector\x18\x01 \x01(\r\x12\x0e\n\x06reason\x18\x02 \x01(\t\"_\n\nPartScreen\x12\x0c\n\x04part\x18\x01 \x01(\r\x12\x0c\n\x04rows\x18\x02 \x03(\r\x12\x0c\n\x04gram\x18\x03 \x01(\x0c\x12\'\n\ncomplaints\x18\x04 \x03(\x0b\x32\x13.artel.v1.Complaint\"A\n\x07Screens\x12\x0f\n\x07list_id\x18\x01 \x01(\x0c\x12%\n\x07screens\x18\x02 \x03(\x0b\x32\x14.artel.v1.PartScreen\":\n\x04Plan\x12\x0f\n\x07list_id\x18\x01 \x01(\x0c\x12!\n\x07screens\x18\x02 \x03(\x0b\x32\x10.artel.v1.Signed\"(\n\nPartResult\x12\x0c\n\x04part\x18\x01 \x01(\r\x12\x0c\n\x04root\x18\x02 \x01(\x0c\"A\n\x07Results\x12\x0f\n\x07plan_id\x18\x01 \x01(\x0c\x12%\n\x07results\x18\x02 \x03(\x0b\x32\x14.artel.v1.PartResult\":\n\x04Seal\x12\x0f\n\x07plan_id\x18\x01 \x01(\x0c\x12!\n\x07results\x18\x02 \x03(\x0b\x32\x10.artel.v1.Signed\"6\n\x06Reveal\x12\x0c\n\x04view\x18\x01 \x01(\r\x12\x0f\n\x07seal_id\x18\x02 \x01(\x0c\x12\r\n\x05nonce\x18\x03 \x01(\x0c\"<\n\x06\x42\x65\x61\x63on\x12\x0f\n\x07seal_id\x18\x01 \x01(\x0c\x12!\n\x07reveals\x18\x02 \x03(\x0b\x32\x10.artel.v1.Signed\",\n\x08Sketches\x12\x11\n\tbeacon_id\x18\x01 \x01(\x0c\x12\r\n\x05parts\x18\x02 \x03(\x0c\"\xe6\x01\n\x08Proposal\x12\x0c\n\x04view\x18\x01 \x01(\r\x12\x10\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0c\x12\x0f\n\x07plan_id\x18\x03 \x01(\x0c\x12!\n\x07results\x18\x04 \x03(\x0b\x32\x10.artel.v1.Signed\x12\x1f\n\x05haves\x18\x05 \x03(\x0b\x32\x10.artel.v1.Signed\x12.\n\x08prepared\x18\x06 \x01(\x0b\x32\x1c.artel.v1.PrepareCertificate\x12\x11\n\tbeacon_id\x18\x07 \x01(\x0c\x12\"\n\x08sketches\x18\x08 \x03(\x0b\x32\x10.artel.v1.Signed\"\'\n\tPartBytes\x12\x0c\n\x04part\x18\x01 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"S\n\x07Scatter\x12$\n\ncommitment\x18\x01 \x01(\x0b\x32\x10.artel.v1.Signed\x12\"\n\x05parts\x18\x02 \x03(\x0b\x32\x13.artel.v1.PartBytes\"_\n\x06Spread\x12\x0f\n\x07plan_id\x18\x01 \x01(\x0c\x12\"\n\x05parts\x18\x02 \x03(\x0b\x32\x13.artel.v1.PartBytes\x12 \n\x06result\x18\x03 \x01(\x0b\x32\x10.artel.v1.Signed\"\xb6\x02\n\x0cRoundMessage\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12\r\n\x05round\x18\x02 \x01(\x04\x12\x0c\n\x04prev\x18\x03 \x01(\x0c\x12\"\n\x06signed\x18\x04 \x01(\x0b\x32\x10.artel.v1.SignedH\x00\x12$\n\x07scatter\x18\x05 \x01(\x0b\x32\x11.artel.v1.ScatterH\x00\x12\"\n\x06spread\x18\x06 \x01(\x0b\x32\x10.artel.v1.SpreadH\x00\x12\x30\n\x08prepared\x18\x07 \x01(\x0b\x32\x1c.artel.v1.PrepareCertificateH\x00\x12,\n\x0b\x63\x65rtificate\x18\x08 \x01(\x0b\x32\x15.artel.v1.CertificateH\x00\x12&\n\x08\x65vidence\x18\t \x01(\x0b\x32\x12.artel.v1.EvidenceH\x00\x42\x06\n\x04\x62ody\"\"\n\x03\x41\x63k\x12\r\n\x05round\x18\x01 \x01(\x04\x12\x0c\n\x04prev\x18\x02 \x01(\x0c\"7\n\x0c\x46\x65tchRequest\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12\r\n\x05round\x18\x02 \x01(\x04\x12\x0b\n\x03ids\x18\x03 \x03(\x0c\"R\n\nFetchReply\x12 \n\x06signed\x18\x01 \x03(\x0b\x32\x10.artel.v1.Signed\x12\"\n\x05parts\x18\x02 \x03(\x0b\x32\x13.artel.v1.PartBytesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,51 +38,51 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PARTCOMMITMENT']._serialized_start=159
   _globals['_PARTCOMMITMENT']._serialized_end=228
   _globals['_COMMITMENT']._serialized_start=231
-  _globals['_COMMITMENT']._serialized_end=469
-  _globals['_HELDCOMMITMENT']._serialized_start=471
-  _globals['_HELDCOMMITMENT']._serialized_end=516
-  _globals['_HAVE']._serialized_start=519
-  _globals['_HAVE']._serialized_end=647
-  _globals['_EVIDENCE']._serialized_start=650
-  _globals['_EVIDENCE']._serialized_end=829
-  _globals['_LIST']._serialized_start=832
-  _globals['_LIST']._serialized_end=1065
-  _globals['_PASTSIGNED']._serialized_start=1067
-  _globals['_PASTSIGNED']._serialized_end=1128
-  _globals['_COMPLAINT']._serialized_start=1130
-  _globals['_COMPLAINT']._serialized_end=1174
-  _globals['_PARTSCREEN']._serialized_start=1176
-  _globals['_PARTSCREEN']._serialized_end=1271
-  _globals['_SCREENS']._serialized_start=1273
-  _globals['_SCREENS']._serialized_end=1338
-  _globals['_PLAN']._serialized_start=1340
-  _globals['_PLAN']._serialized_end=1398
-  _globals['_PARTRESULT']._serialized_start=1400
-  _globals['_PARTRESULT']._serialized_end=1440
-  _globals['_RESULTS']._serialized_start=1442
-  _globals['_RESULTS']._serialized_end=1507
-  _globals['_SEAL']._serialized_start=1509
-  _globals['_SEAL']._serialized_end=1567
-  _globals['_REVEAL']._serialized_start=1569
-  _globals['_REVEAL']._serialized_end=1623
-  _globals['_BEACON']._serialized_start=1625
-  _globals['_BEACON']._serialized_end=1685
-  _globals['_SKETCHES']._serialized_start=1687
-  _globals['_SKETCHES']._serialized_end=1731
-  _globals['_PROPOSAL']._serialized_start=1734
-  _globals['_PROPOSAL']._serialized_end=1964
-  _globals['_PARTBYTES']._serialized_start=1966
-  _globals['_PARTBYTES']._serialized_end=2005
-  _globals['_SCATTER']._serialized_start=2007
-  _globals['_SCATTER']._serialized_end=2090
-  _globals['_SPREAD']._serialized_start=2092
-  _globals['_SPREAD']._serialized_end=2187
-  _globals['_ROUNDMESSAGE']._serialized_start=2190
-  _globals['_ROUNDMESSAGE']._serialized_end=2500
-  _globals['_ACK']._serialized_start=2502
-  _globals['_ACK']._serialized_end=2536
-  _globals['_FETCHREQUEST']._serialized_start=2538
-  _globals['_FETCHREQUEST']._serialized_end=2593
-  _globals['_FETCHREPLY']._serialized_start=2595
-  _globals['_FETCHREPLY']._serialized_end=2677
+  _globals['_COMMITMENT']._serialized_end=486
+  _globals['_HELDCOMMITMENT']._serialized_start=488
+  _globals['_HELDCOMMITMENT']._serialized_end=533
+  _globals['_HAVE']._serialized_start=536
+  _globals['_HAVE']._serialized_end=664
+  _globals['_EVIDENCE']._serialized_start=667
+  _globals['_EVIDENCE']._serialized_end=846
+  _globals['_LIST']._serialized_start=849
+  _globals['_LIST']._serialized_end=1082
+  _globals['_PASTSIGNED']._serialized_start=1084
+  _globals['_PASTSIGNED']._serialized_end=1145
+  _globals['_COMPLAINT']._serialized_start=1147
+  _globals['_COMPLAINT']._serialized_end=1191
+  _globals['_PARTSCREEN']._serialized_start=1193
+  _globals['_PARTSCREEN']._serialized_end=1288
+  _globals['_SCREENS']._serialized_start=1290
+  _globals['_SCREENS']._serialized_end=1355
+  _globals['_PLAN']._serialized_start=1357
+  _globals['_PLAN']._serialized_end=1415
+  _globals['_PARTRESULT']._serialized_start=1417
+  _globals['_PARTRESULT']._serialized_end=1457
+  _globals['_RESULTS']._serialized_start=1459
+  _globals['_RESULTS']._serialized_end=1524
+  _globals['_SEAL']._serialized_start=1526
+  _globals['_SEAL']._serialized_end=1584
+  _globals['_REVEAL']._serialized_start=1586
+  _globals['_REVEAL']._serialized_end=1640
+  _globals['_BEACON']._serialized_start=1642
+  _globals['_BEACON']._serialized_end=1702
+  _globals['_SKETCHES']._serialized_start=1704
+  _globals['_SKETCHES']._serialized_end=1748
+  _globals['_PROPOSAL']._serialized_start=1751
+  _globals['_PROPOSAL']._serialized_end=1981
+  _globals['_PARTBYTES']._serialized_start=1983
+  _globals['_PARTBYTES']._serialized_end=2022
+  _globals['_SCATTER']._serialized_start=2024
+  _globals['_SCATTER']._serialized_end=2107
+  _globals['_SPREAD']._serialized_start=2109
+  _globals['_SPREAD']._serialized_end=2204
+  _globals['_ROUNDMESSAGE']._serialized_start=2207
+  _globals['_ROUNDMESSAGE']._serialized_end=2517
+  _globals['_ACK']._serialized_start=2519
+  _globals['_ACK']._serialized_end=2553
+  _globals['_FETCHREQUEST']._serialized_start=2555
+  _globals['_FETCHREQUEST']._serialized_end=2610
+  _globals['_FETCHREPLY']._serialized_start=2612
+  _globals['_FETCHREPLY']._serialized_end=2694
 # @@protoc_insertion_point(module_scope)

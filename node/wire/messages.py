@@ -114,6 +114,8 @@ class Decision:
     """Under which sketches backed the results; empty: each part had more than f equal ones."""
     unrevealed: tuple[int, ...] = ()
     """Electors who kept the nonce of their HAVE from the beacon, rising."""
+    cleared: tuple[Digest, ...] = ()
+    """Commitments of earlier rounds that were drawn for an audit and found true, rising."""
     probation: ProbationStep = NO_STEP
 
 
@@ -142,6 +144,8 @@ class Commitment:
     """What its author holds of the job's shared memory, by rising public key."""
     compute_class: bytes = b""
     """What decides the bits of the author's steps; empty: nobody can replay them."""
+    cleared: tuple[Digest, ...] = ()
+    """Commitments of earlier rounds that the author audited first and found true, rising."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +169,7 @@ class ListMessage:
     haves: tuple[Signed, ...]
     commitments: tuple[tuple[int, Digest], ...]
     evidence: tuple[Evidence, ...] = ()
-    """Against electors, by rising index, who are out of the list, then against who is on probation,
-    by rising key: its decision bans them."""
+    """Against electors, by rising index, then strangers, by rising key: its decision bans them."""
     applications: tuple[Signed, ...] = ()
     """Of those who are to enter, by rising key."""
     probation: tuple[Signed, ...] = ()
@@ -293,14 +296,6 @@ class RoundMessage:
     round: int
     prev: Digest
     body: RoundBody
-
-
-@dataclass(frozen=True, slots=True)
-class Ack:
-    """The receipt of a round message: where the receiver stands."""
-
-    round: int
-    prev: Digest
 
 
 @dataclass(frozen=True, slots=True)

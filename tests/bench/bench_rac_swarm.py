@@ -35,6 +35,7 @@ RUNS: Mapping[str, Mapping[str, Any]] = {
     "one node, steps of one": {"nodes": 1},
     "one node, steps of four": {"nodes": 1, "steps": 120},
     "classes": {"workload": CLASSES},
+    "classes, own examples": {"workload": {**CLASSES, "learn": "own"}},
     "classes, prior job": {"workload": {**CLASSES, "prior": "job"}},
     "four nodes, prior job": {"workload": {"prior": "job"}},
     "three nodes": {"nodes": 3},

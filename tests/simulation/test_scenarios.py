@@ -1,5 +1,6 @@
 """Every named scenario keeps its promises, for the first seeds."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,13 @@ from simulator.run import run_scenario
 from simulator.scenario import load_scenario, scenario_names, to_toml
 
 LIBRARY = [name for name in scenario_names() if not name.startswith("attack_")]
+MAKEFILE = (Path(__file__).parents[2] / "Makefile").read_text().replace("\\\n", " ")
+OF_MAKE_SIM = set(re.search(r"^SCENARIOS := (.*)$", MAKEFILE, re.MULTILINE)[1].split())
+"""Those that `make sim` runs, which are the long ones: `make test` leaves them to it."""
+MARKS = {name: [pytest.mark.sim] for name in OF_MAKE_SIM}
 
 
-@pytest.mark.parametrize("name", LIBRARY)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=MARKS.get(n, ())) for n in LIBRARY])
 def test_it_passes(name: str) -> None:
     outcome = run_scenario(load_scenario(name), seed=0)
     assert outcome.ok, outcome.violations
@@ -43,6 +48,7 @@ def test_it_says_in_one_sentence_what_happens(name: str) -> None:
 
 
 def test_the_library_has_what_users_look_for() -> None:
+    assert set(LIBRARY) > OF_MAKE_SIM
     assert {
         "calm", "churn", "flaky_wan", "partition_heal", "minority_one_way", "leader_dies",
         "reducers_die", "slow_third", "clock_skew", "disk_loss", "disk_full", "flood",

@@ -4,8 +4,10 @@ from functools import cache
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from workloads.recall.label_trust import judge
+from workloads.recall.label_trust import expected_false, judge
 from workloads.recall.vectors import OWN, VectorMemory
 from workloads.recall.vote import VoteRules, select, vote
 
@@ -110,6 +112,46 @@ def test_authors_of_disjoint_classes_believe_one_another():
         keys = centres[labels] + rng.normal(0, 1.4, (80, DIMENSIONS))
         memory.add(name, keys, labels)
     assert (judge(memory, CLASSES, RULES.beta, rng).authors > 0.95).all()
+
+
+def unequal(seed, shift):
+    """Trust where classes 0 and 1 are alike, and each author has much of one of them only.
+
+    Author c calls its entries of class 2 ``2 + shift``.
+    """
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(0, 1, (4, DIMENSIONS))
+    centres[1] = centres[0] + rng.normal(0, 0.4, DIMENSIONS)
+    memory = VectorMemory(DIMENSIONS)
+    held = {OWN: (2, 60, 40, 40), "a": (200, 4, 30, 0), "b": (0, 80, 0, 50), "c": (300, 0, 60, 60)}
+    for name, counts in held.items():
+        labels = np.repeat(np.arange(4), counts)
+        keys = centres[labels] + rng.normal(0, 1, (len(labels), DIMENSIONS))
+        memory.add(name, keys, labels + shift * ((name == "c") & (labels == 2)))
+    return judge(memory, 4, RULES.beta, rng)
+
+
+def test_who_has_much_of_a_class_that_others_hardly_have_is_believed():
+    assert np.mean([unequal(seed, 0).authors for seed in range(5)], axis=0).min() > 0.75
+
+
+def test_who_calls_one_class_by_the_name_of_another_is_not_believed_there():
+    for seed in range(5):
+        found = unequal(seed, 1)
+        assert found.by_class[3, 2] < 0.1
+        assert found.authors[:3].min() > 0.85
+
+
+@given(seed=st.integers(0, 2**32 - 1), ratio=st.floats(0, 8))
+def test_a_class_of_which_it_has_more_excuses_an_author_more(seed, ratio):
+    rng = np.random.default_rng(seed)
+    near, labels = rng.integers(-1, 3, (12, 5)).astype(np.int32), rng.integers(0, 3, 12)
+    held = np.ones((2, 3))
+    held[1, 1] = ratio
+    expected = expected_false(near, labels, held, 0)
+    assert ((expected >= 0) & (expected <= 1)).all()
+    direction = np.sign(ratio - 1) * np.array([1, -1, 1])
+    assert (direction * (expected[1] - expected[0]) >= -1e-12).all()
 
 
 def test_a_liar_cannot_take_trust_from_an_honest_author():

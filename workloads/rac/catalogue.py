@@ -30,6 +30,8 @@ GROWTH = 1.25
 """Of the memory, after which its authors are scored anew."""
 COORDINATES_A_BYTE = 8
 """Of a key, in its code, at least."""
+BELIEVED_MIN = 0.5
+"""Trust in an author about a class from which its entries of it are learned from."""
 PLACE_MASK = (1 << ROW_BITS) - 1
 """Of an id: the how-manieth of its author's entries."""
 
@@ -240,6 +242,13 @@ class Catalogue:
         if np.abs(judged.by_class - self._judgement.by_class).max() > TRUST_STEP:
             self.version += 1
             self._judgement = judged
+
+    def believed(self) -> Ids:
+        """Entries whose authors are believed about their classes; own ones are. Shape [n]."""
+        ids = np.concatenate([self.memory.ids(author) for author in self._authors])
+        trust = self._judgement.by_class[ids >> ROW_BITS, self.memory.labels(ids)]
+        believed: Ids = ids[trust >= BELIEVED_MIN]
+        return believed
 
     @property
     def outgrown(self) -> bool:

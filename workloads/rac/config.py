@@ -67,6 +67,9 @@ class RacConfig(WorkloadSettings):
     """Class frequencies of the adjustment: of this node's part, or of all training data."""
     branch_loss: float = Field(default=0.5, ge=0, le=10)
     """Weight of the loss of each branch by itself."""
+    learn: Literal["all", "own"] = "all"
+    """Whose entries the retrieval branch's own loss is of: of all believed authors, or this node's.
+    Where a node indexes only a part of the memory (``copies``), this node's."""
     batch: int = Field(default=64, ge=1, le=4096)
     lr: float = Field(default=2e-3, gt=0, le=1)
     """Adam's learning rate at the job's first step."""

@@ -175,6 +175,12 @@ def forward(form: Form, params: Params, pictures: Tensor, looked: Looked | None)
     return Logits(torch.logaddexp(*logs), base, retrieval)
 
 
+def retrieval_logits(form: Form, params: Params, looked: Looked) -> Tensor:
+    """R's logits alone, normalised: what ``forward`` has besides. Shape [n, C]."""
+    _, found = _retrieval(form, params, looked)
+    return normalised(found, params["retrieval.scale"], form.config.norm)
+
+
 def normalised(logits: Tensor, gain: Tensor, norm: str) -> Tensor:
     """A branch's logits at a scale that the branches share.
 

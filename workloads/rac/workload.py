@@ -30,8 +30,10 @@ from workloads.rac.features import BLOCK_PICTURES, FeatureCache, cache_folder
 from workloads.rac.inquiry import Inquiry, make_memory
 from workloads.rac.job_data import JobData
 from workloads.rac.longtail import Labels
-from workloads.rac.loss import adjustment, lace
+from workloads.rac.loss import adjustment
 from workloads.rac.measuring import Answers, measure
+from workloads.rac.objective import Batch, objective
+from workloads.rac.shared_examples import shared_examples
 from workloads.rac.snippets import class_texts
 from workloads.replica import Replica, resolve_device, split
 from workloads.steps import check_params, cosine, local_steps
@@ -74,6 +76,7 @@ class RacWorkload:
         self._shapes = network.compute_shapes(self._form)
         self._replica = Replica(self._shapes, self._device)
         self._replica.write(self.initial())
+        self._shared = shared_examples(self.config, self._catalogue, self._classes, self._device)
         self._shard = (0, 1)
         self._own: Examples | None = None
         self._test: Examples | None = None
@@ -180,6 +183,8 @@ class RacWorkload:
         check_params(params, self._shapes)
         if not self.own.known:
             self.own.encode()
+        if self._shared is not None:
+            self._shared.refresh(self._rng)
         config = self.config
         return local_steps(
             self._replica,
@@ -195,20 +200,14 @@ class RacWorkload:
         )
 
     def _step_loss(self, rng: np.random.Generator) -> Tensor:
-        """LACE of the sum, and of each branch by itself, on a drawn batch."""
         config, own = self.config, self.own
         if self._catalogue is not None and self._catalogue.outgrown:
             self._catalogue.judge(self._rng)
         rows = rng.integers(own.known, size=config.batch)
         seen = augmented(own.pictures[torch.from_numpy(rows)], config.shift, config.flip, rng)
-        logits = network.forward(self._form, self._named(), seen, own.looked(rows))
-        targets = own.targets[torch.from_numpy(rows)]
-        loss = lace(logits.fused, targets, self._offsets)
-        if config.branches == "both" and config.branch_loss:
-            for branch in (logits.base, logits.retrieval):
-                assert branch is not None
-                loss = loss + config.branch_loss * lace(branch, targets, self._offsets)
-        return loss
+        batch = Batch(seen, own.looked(rows), own.targets[torch.from_numpy(rows)], self._offsets)
+        lesson = self._shared.draw(config.batch, rng) if self._shared is not None else None
+        return objective(self._form, self._named(), batch, lesson)
 
     def _named(self, params: FloatVector | None = None) -> dict[str, Tensor]:
         tensors = self._replica.tensors

@@ -25,7 +25,12 @@ CLASS_GOOD, CLASS_BAD = 0.15, 0.35
 PRIOR_COUNT = 4.0
 """Examples of a class that the assumption of no excess is worth."""
 RIGHT_MIN = 0.2
-"""A witness's share of right answers counts as at least so much, as the measure of an excess."""
+"""What an honest author would say rightly counts as at least so much, as measure of an excess."""
+KNOWN_HALF = 0.5
+"""Entries of a class with which a witness half knows what else is of it."""
+RATIO_MAX = 4.0
+"""An author is excused for at most so many times the witness's entries of a class: flooding a class
+excuses no more."""
 
 Doubles = npt.NDArray[np.float64]
 
@@ -54,14 +59,15 @@ def judge(
 
     A *testimony* takes entries of one author as examples, evenly over the classes. Beside one of
     class c another author *interrupts* if its nearest entry is at least as near as the witness's
-    nearest other one, and is wrong with the share of its weight that is not of c. With W and N the
-    means over the examples of c of wrong interruptions and of all, and E the witness's own wrong
-    share,
+    nearest other one, and is wrong with the share of its weight that is of other classes which the
+    witness knows. With W the mean over the examples of c of wrong interruptions, and E what is
+    expected of an honest author with as many entries of each class (``expected_false``),
 
-        excess = max(0, W - N E) / max(1 - E, ``RIGHT_MIN``):
+        excess = max(0, W - E) / max(1 - E, ``RIGHT_MIN``):
 
-    how often an author talks falsely over the witness's entries, beyond what these get wrong
-    themselves. An honest author of other classes seldom interrupts; one of the same errs as often.
+    how often an author talks falsely over the witness's entries, beyond what honest entries of
+    these classes do. So authors with other classes, and with many of one where the witness has
+    few, are not taken for liars.
 
     One's own testimony counts as it is. Others' count by their lower median, if there are two or
     more, the author's own left out; those of authors that one's own distrusts do not count. So a
@@ -120,18 +126,14 @@ def testimony(
     if not len(ids):
         return Testimony(np.zeros((authors, classes)), counts)
     near = memory.search_authors(memory.keys(ids), NEIGHBOURS, ids, copies=False)
-    wrong = wrong_shares(near, labels, classes, beta)
+    held = np.stack([_held(memory, name, classes) for name in memory.authors])
     nearest = near.similarity[:, :, 0]
     interrupts = (nearest > -np.inf) & (nearest >= nearest[witness])
-
-    def by_class(values: npt.NDArray[np.generic]) -> Doubles:
-        """Means over the examples of each class. Shape [s, C]."""
-        rows = [np.bincount(labels, weights=row, minlength=classes) for row in values]
-        return np.stack(rows) / np.maximum(counts, 1)
-
-    own_wrong = by_class(wrong)[witness]
-    beyond = by_class(wrong * interrupts) - by_class(interrupts) * own_wrong
-    excess = np.maximum(beyond, 0) / np.maximum(1 - own_wrong, RIGHT_MIN)
+    false = false_shares(near, labels, held[witness], beta) * interrupts
+    told = np.stack([np.bincount(labels, weights=row, minlength=classes) for row in false])
+    expected = expected_false(near.labels[witness], labels, held, witness)
+    beyond = told / np.maximum(counts, 1) - expected
+    excess = np.maximum(beyond, 0) / np.maximum(1 - expected, RIGHT_MIN)
     excess[witness] = 0
     return Testimony(excess, counts)
 
@@ -143,27 +145,71 @@ def spread(labels: Labels, classes: int, rng: np.random.Generator, count: int) -
     return np.concatenate(places)
 
 
-def wrong_shares(by_author: Neighbours, labels: Labels, classes: int, beta: float) -> Doubles:
-    """Of each author's weight beside an example, what is not of its class; 1 without entries.
+def false_shares(by_author: Neighbours, labels: Labels, held: Doubles, beta: float) -> Doubles:
+    """Of each author's weight beside an example, what is of another class that a witness knows.
+
+    What a class is like of which the witness has no entry, it cannot say. With h entries of one it
+    knows it to h / (h + ``KNOWN_HALF``).
 
     Args:
         by_author: Shape [s, q, k].
         labels: Of the examples. Shape [q].
-        classes: How many there are.
+        held: Entries of each class that the witness has. Shape [C].
         beta: How fast weight falls with cosine.
 
     Returns:
-        Shape [s, q].
+        1 where all is of no class, 0 without entries. Shape [s, q].
     """
     authors, queries, _ = by_author.ids.shape
-    wrong = np.empty((authors, queries))
+    classes, known = len(held), held / (held + KNOWN_HALF)
+    false = np.empty((authors, queries))
     for author in range(authors):
         near = Neighbours(
             by_author.ids[author], by_author.similarity[author], by_author.labels[author]
         )
-        shares, _ = author_shares(near, authors, classes, beta)
-        wrong[author] = 1 - np.nan_to_num(shares[author, np.arange(queries), labels])
-    return wrong
+        shares = np.nan_to_num(author_shares(near, authors, classes, beta)[0][author])
+        nonsense = (shares.sum(axis=1) == 0) & (near.ids >= 0).any(axis=1)
+        false[author] = shares @ known - shares[np.arange(queries), labels] * known[labels]
+        false[author][nonsense] = 1
+    return false
+
+
+def expected_false(near: Labels, labels: Labels, held: Doubles, witness: int) -> Doubles:
+    """How often an honest author's entry beside an example is the nearest, and of another class.
+
+    By what the witness's own entries are. If k_d of those beside examples of c are of class d, an
+    author with r_d times as many entries of d has r_d k_d there, and the nearest is any of all:
+
+        E = sum over d != c of r_d k_d / (that + (1 + r_c) k_c).
+
+    The ratios r are at most ``RATIO_MAX``.
+
+    Args:
+        near: Labels of the witness's entries beside its examples, -1 where missing. Shape [q, k].
+        labels: Of the examples. Shape [q].
+        held: Entries by author and class. Shape [s, C].
+        witness: Its number.
+
+    Returns:
+        In [0, 1]. Shape [s, C].
+    """
+    classes = held.shape[1]
+    beside = np.zeros((classes, classes))
+    there = (near >= 0) & (near < classes)
+    np.add.at(beside, (labels[np.nonzero(there)[0]], near[there]), 1)
+    ratio = np.minimum(held / np.maximum(held[witness], 1), RATIO_MAX)
+    right = np.diagonal(beside)
+    false = ratio @ beside.T - ratio * right
+    total = false + (1 + ratio) * right
+    expected: Doubles = np.divide(false, total, out=np.zeros_like(false), where=total > 0)
+    return expected
+
+
+def _held(memory: VectorMemory, author: str, classes: int) -> Doubles:
+    """Entries of each class that an author has. Shape [C]."""
+    labels = memory.labels(memory.ids(author))
+    counts: Doubles = np.bincount(labels[labels < classes], minlength=classes).astype(np.float64)
+    return counts
 
 
 def _known(counts: Doubles) -> Doubles:

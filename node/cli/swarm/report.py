@@ -58,6 +58,7 @@ def make_result(plan: Plan, watch: Watch, *, wall_s: float) -> Result:
         "bytes_dense_fp32_per_round": 2 * 4 * params * (plan.nodes - 1) / plan.nodes,
         "bits_per_param_up": 8 * up / params if up is not None and params else None,
         "refusals": _refusals(known),
+        "weights": _weights(watch),
         "bans": dict(max(known, key=lambda job: len(job.bans)).bans) if known else {},
     }
 
@@ -95,6 +96,9 @@ def print_summary(result: Result, watch: Watch, pictures: Sequence[Path], out: T
         )
     for reason, count in sorted(result["refusals"].items()):
         lines.append(f"refused {count} x {reason}")
+    for peer in result["byzantine"]:
+        weight, share = result["weights"][peer], 1 / len(watch.members)
+        lines.append(f"mean weight of {short_id(peer)}: {weight:.3f} (equal shares: {share:.3f})")
     for peer, round_ in sorted(result["bans"].items()):
         lines.append(f"banned {short_id(peer)} in round {round_}")
     lines += [f"note: {note}" for note in watch.notes]
@@ -124,6 +128,15 @@ def _agreement_line(result: Result) -> str:
         return f"verified: {honest} honest nodes hold one state, root {root[:16]}"
     roots = ", ".join(f"{short_id(p)} {r[:16] or '-'}" for p, r in result["state_roots"].items())
     return f"NOT VERIFIED: the honest nodes' certificates or states differ: {roots}"
+
+
+def _weights(watch: Watch) -> dict[str, float]:
+    """Peer -> mean weight of its contribution over the rounds; a median over the honest nodes."""
+    told = [member.job.weights_mean for member in watch.honest if member.job]
+    return {
+        member.peer: _median(means.get(member.peer, 0.0) for means in told if means) or 0.0
+        for member in watch.members
+    }
 
 
 def _refusals(jobs: Sequence[JobStatus]) -> dict[str, int]:
