@@ -85,7 +85,7 @@ def _opened(encoded: bytes, electors: Electors) -> dict[str, Any]:
     """
     evidence = decode_evidence(encoded)
     if isinstance(evidence, Judgement) and electors is nobody:
-        on = evidence.commitment
+        on = evidence.first
         raise Malformed(
             f"it is a judgement, which is worth what its electors are: give --folder, the data "
             f"folder of a stopped node that holds the chain of job {on.job.hex()}"
@@ -100,7 +100,7 @@ def _facts(evidence: Evidence) -> dict[str, Any]:
         headers = [_header(evidence.one), _header(evidence.other)]
         return found | {"job": evidence.one.header.job.hex(), "kind": "fork", "signed": headers}
     if isinstance(evidence, Judgement):
-        on = evidence.commitment
+        on = evidence.first
         signed = [_message(s) | {"signer": peer_id_of(s.signer)} for s in (on, *evidence.findings)]
         return found | {
             "job": on.job.hex(),

@@ -139,6 +139,7 @@ class Checking:
             results = decode_results(each.body)
             if each.kind != "result" or results.plan_id != plan_id:
                 raise PeerError("a result of another plan")
+            self._core.answers.setdefault((elector, "result", plan_id), each)
             roots[elector] = dict(results.results)
         return roots
 

@@ -139,6 +139,8 @@ class RoundCore:
     """Root -> (part, bytes); the root was computed from the bytes."""
     shadows: dict[tuple[Digest, ...], Digest] = field(default_factory=dict)
     """Result roots -> root of the state that follows."""
+    answers: dict[tuple[int, str, Digest], Signed] = field(default_factory=dict)
+    """(Reducer, kind, list or plan) -> its first screen or result there, true or not."""
     asked: set[object] = field(default_factory=set)
     """Local work that was already asked for."""
 

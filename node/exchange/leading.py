@@ -249,6 +249,7 @@ class Leading:
         if attempt is None or attempt.plan_id is None or results.plan_id != attempt.plan_id:
             return
         attempt.results[elector] = (signed, dict(results.results))
+        self._core.answers.setdefault((elector, "result", results.plan_id), signed)
         self.advance()
 
     def on_reveal(self, signed: Signed) -> None:

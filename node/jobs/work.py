@@ -174,6 +174,26 @@ def reduce_parts(
     return results
 
 
+def results_of(
+    g: Geometry,
+    round_: int,
+    resolution: Resolution,
+    rule_name: str,
+    commitments: Mapping[int, Commitment],
+    decoded: Mapping[tuple[int, int], FloatVector],
+    parts: Sequence[int],
+) -> list[tuple[int, Digest, bytes]]:
+    """What honest reducers of a plan make of some parts: (part, root, encoded result) of each.
+
+    Raises:
+        Malformed: the plan's Gram matrices are none that rows can have.
+    """
+    mixed = rule(rule_name).kind == "mixed"
+    weights = weights_of(g, resolution, rule_name, commitments)
+    mixture = mixture_of(g, resolution, rule_name, commitments) if mixed else None
+    return reduce_parts(g, round_, resolution, rule_name, weights, decoded, parts, mixture)
+
+
 def result_root(g: Geometry, round_: int, part: int, data: bytes) -> Digest:
     """Names an encoded result."""
     return leaf("result", g.job, round_, NOBODY, part, data)
