@@ -19,7 +19,7 @@ from node.ledger.judging import ANSWERS, convicting
 from node.types import Digest
 from node.wire.audit import Verdict, decode_finding
 from node.wire.convert import decode_results, decode_screens
-from node.wire.limits import ANSWER_BYTES_MAX
+from node.wire.limits import JUDGED_BYTES_MAX
 from node.wire.messages import Judgement, PartScreen, Signed
 
 OF_BYTES = ("malformed", "bad_norm")
@@ -100,7 +100,7 @@ class AnswerTally:
 
     def open(self, answer: Signed, electorate: Electorate) -> bool:
         """Count findings on an answer of one of these electors; False: too large to be judged."""
-        if answer.kind in ANSWERS and len(answer.body) <= ANSWER_BYTES_MAX:
+        if answer.kind in ANSWERS and len(answer.body) <= JUDGED_BYTES_MAX:
             self._cases.setdefault(answer.id, _Case(answer, electorate))
         return answer.id in self._cases
 

@@ -12,7 +12,7 @@ from node.errors import Malformed
 from node.exchange.answers import Lists, PartTruth
 from node.exchange.core import PlanState, RoundContext
 from node.jobs.geometry import Geometry
-from node.jobs.work import Decoded, results_of
+from node.jobs.work import Decoded, results_of, rows_of
 from node.types import Digest
 from node.wire.messages import Commitment, PartScreen, Signed
 
@@ -48,29 +48,30 @@ class Answered:
 
 def truths_of(seen: Answered) -> list[PartTruth]:
     """What is known of each part that we screened."""
+    parts = {screen.part for screens in seen.screened.values() for screen in screens}
+    roots = {part: _roots(seen, part) for part in sorted(parts)}
     return [
-        PartTruth(seen.lists[list_id], screen, _roots(seen, list_id, screen.part))
+        PartTruth(seen.lists[list_id], screen, roots[screen.part])
         for list_id, screens in seen.screened.items()
         for screen in screens
     ]
 
 
-def _roots(seen: Answered, list_id: Digest, part: int) -> Mapping[Digest, Digest]:
+def _roots(seen: Answered, part: int) -> Mapping[Digest, Digest]:
     """Plan -> root of the result of a part, for the plans whose rows are all here."""
     found: dict[Digest, Digest] = {}
     for plan_id, plan in list(seen.plans.items())[:PLANS_MAX]:
-        own = seen.rooted.get(plan_id, {}).get(part)
-        root = own or _root(seen, plan, list_id, part)
+        root = seen.rooted.get(plan_id, {}).get(part) or _root(seen, plan, part)
         if root is not None:
             found[plan_id] = root
     return found
 
 
-def _root(seen: Answered, plan: PlanState, list_id: Digest, part: int) -> Digest | None:
+def _root(seen: Answered, plan: PlanState, part: int) -> Digest | None:
     rules, ids = seen.g.rules, dict(plan.listed)
-    rows, contributors = seen.decoded.get(list_id, {}), plan.resolution.contributors
-    same = all(seen.lists[list_id].get(e) == ids[e] and (e, part) in rows for e in contributors)
-    if not same or len(contributors) < rules.group_min:
+    contributors = plan.resolution.contributors
+    rows = rows_of(seen.decoded, seen.lists, ids, [(e, part) for e in contributors])
+    if rows is None or len(contributors) < rules.group_min:
         return None
     name = rules.rule if len(contributors) >= rules.rule_min else rules.rule_small
     commitments = {e: seen.opened[ids[e]] for e in contributors}

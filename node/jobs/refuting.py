@@ -32,7 +32,7 @@ from node.wire.audit import (
     encode_finding,
 )
 from node.wire.convert import decode_signed, encode_signed
-from node.wire.limits import ANSWER_BYTES_MAX
+from node.wire.limits import JUDGED_BYTES_MAX
 from node.wire.messages import Evidence, Signed
 
 ANSWER_METHOD = "answer/1"
@@ -42,6 +42,8 @@ FOUND_MAX = 8
 """Answers of one reducer in one round that are found false: two a list, and two lists a view."""
 GIVEN_MAX = 2
 """Times that one elector is given one answer."""
+KEPT_BYTES_MAX = 32 << 20
+"""Of answers in all rounds; beyond it the oldest rounds go first, and the newest stays."""
 WAITING_MAX = 4
 """Rounds that wait to be looked into."""
 
@@ -64,6 +66,11 @@ class _Round:
     asked: Counter[PeerId] = field(default_factory=Counter)
     """Finder -> answers that it was asked for."""
     given: Counter[tuple[PeerId, Digest]] = field(default_factory=Counter)
+
+    @property
+    def size(self) -> int:
+        """Bytes of answers."""
+        return sum(len(answer.body) for answer in self.answers.values())
 
 
 class Refuting:
@@ -102,6 +109,8 @@ class Refuting:
             return
         answers = {signed.id: signed for signed in seen.answers}
         self._rounds[round_] = _Round(seen.context.electorate, seen.lists, answers)
+        while len(self._rounds) > 1 and sum(r.size for r in self._rounds.values()) > KEPT_BYTES_MAX:
+            del self._rounds[min(self._rounds)]
         self._queue.put_nowait(seen)
 
     async def run(self, courier: Courier, may_sign: bool, convict: Convict) -> None:
@@ -153,7 +162,8 @@ class Refuting:
         self._deps.on_event("answer_false", round=round_, peer=peer, kind=kind, why=why)
         if not count:
             self._deps.on_blame(peer, FalseWork(f"its {kind} of round {round_} is false: {why}"))
-        if self._may_sign and self._tally.open(answer, kept.electorate):
+        is_new = peer not in self._shown.convicted
+        if is_new and self._may_sign and self._tally.open(answer, kept.electorate):
             self._tell(round_, kept, answer)
         return True
 
@@ -217,7 +227,7 @@ class Refuting:
         """Get an answer that is not held here; if it is false, the finding counts."""
         about, round_ = decode_finding(finding.body).about, finding.round
         request = encode_answer_request(self._job, round_, about)
-        data = await courier.ask(peer, ANSWER_METHOD, request, ANSWER_BYTES_MAX + 1024)
+        data = await courier.ask(peer, ANSWER_METHOD, request, JUDGED_BYTES_MAX + 1024)
         if data is None:
             return
         try:

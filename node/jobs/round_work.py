@@ -4,7 +4,7 @@ Flow. Rows that were screened are kept decoded until they are reduced; states th
 results are kept until one of them is certified.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from node.errors import Malformed
@@ -24,6 +24,7 @@ from node.jobs.work import (
     mixture_of,
     reduce_parts,
     result_root,
+    rows_of,
     screen_parts,
     weights_of,
 )
@@ -124,7 +125,7 @@ class RoundWork:
         contributors = effect.resolution.contributors
         wanted = [(e, p) for e in contributors for p in effect.parts]
         ids = dict(self.core.plans[effect.plan_id].listed)
-        held = self._held(ids, wanted)
+        held = rows_of(self._decoded, self._lists(), ids, wanted)
         opened = {e: self.core.opened.get(ids[e]) for e in contributors}
         commitments = {e: c for e, c in opened.items() if c is not None}
         if held is None or len(commitments) != len(contributors):
@@ -161,17 +162,6 @@ class RoundWork:
         self.reduced[effect.plan_id] = {part: data for part, _, data in results}
         self.rooted[effect.plan_id] = {part: root for part, root, _ in results}
         return results
-
-    def _held(self, ids: Mapping[int, Digest], rows: Sequence[tuple[int, int]]) -> Decoded | None:
-        """Rows of some (elector, part) of just these commitments; None: they are not all here.
-
-        Two lists of a round may name different commitments of an elector that signed two.
-        """
-        for list_id, decoded in self._decoded.items():
-            named = dict(self.core.lists[list_id].commitments)
-            if decoded.keys() >= {*rows} and all(named[e] == ids[e] for e, _ in rows):
-                return decoded
-        return None
 
     async def sketch(self, effect: Sketch) -> tuple[bytes, ...] | None:
         """Sketches of our own parts; None after a restart lost them, or if nobody decodes them."""
@@ -222,11 +212,13 @@ class RoundWork:
         answers = tuple(signed for (e, _, _), signed in core.answers.items() if e != me)
         if not answers:
             return None
-        lists = {id_: dict(value.commitments) for id_, value in core.lists.items()}
         return Answered(
-            self._context, self.g, lists, core.plans, core.opened, answers, dict(self.screened),
-            dict(self.rooted), dict(self._decoded),
+            self._context, self.g, self._lists(), core.plans, core.opened, answers,
+            dict(self.screened), dict(self.rooted), dict(self._decoded),
         )  # fmt: skip
+
+    def _lists(self) -> dict[Digest, dict[int, Digest]]:
+        return {id_: dict(value.commitments) for id_, value in self.core.lists.items()}
 
     async def apply(self, effect: Apply) -> Digest | None:
         """Root of the state that follows; None if the results do not decode (all were liars)."""

@@ -111,6 +111,28 @@ def screen_parts(
     return tuple(screens), decoded
 
 
+def rows_of(
+    decoded: Mapping[Digest, Decoded],
+    lists: Mapping[Digest, Mapping[int, Digest]],
+    ids: Mapping[int, Digest],
+    wanted: Sequence[tuple[int, int]],
+) -> Decoded | None:
+    """The screened rows of one list that are just those of some commitments; None: of no list.
+
+    Two lists of a round may name different commitments of an elector that signed two.
+
+    Args:
+        decoded: list -> rows that were screened for it.
+        lists: list -> elector -> commitment.
+        ids: elector -> its commitment.
+        wanted: (elector, part) of each row.
+    """
+    for list_id, rows in decoded.items():
+        if rows.keys() >= {*wanted} and all(lists[list_id][e] == ids[e] for e, _ in wanted):
+            return rows
+    return None
+
+
 def mixture_of(
     g: Geometry, resolution: Resolution, rule_name: str, commitments: Mapping[int, Commitment]
 ) -> Mixture | None:
