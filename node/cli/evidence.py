@@ -105,6 +105,7 @@ def _facts(evidence: Evidence) -> dict[str, Any]:
         return found | {
             "job": on.job.hex(),
             "kind": "judgement",
+            "on": on.kind,
             "round": on.round,
             "signed": signed,
         }
@@ -133,7 +134,7 @@ def _print(found: dict[str, Any], as_json: bool) -> None:
         return
     verdict = "VALID: " if found.pop("valid", False) else ""
     print(f"{verdict}{found['peer']} {found['reason']}")
-    for key in ("job", "kind", "round", "slot"):
+    for key in ("job", "kind", "on", "round", "slot"):
         if key in found:
             print(f"  {key}: {found[key]}")
     for message in found["signed"]:
