@@ -91,7 +91,6 @@ class Refuting:
         self._own = deps.signer.public_key
         self._tally = AnswerTally()
         self._rounds: dict[int, _Round] = {}
-        self._newest = 0
         self._queue: asyncio.Queue[Answered] = asyncio.Queue(WAITING_MAX)
         self._courier: Courier | None = None
         self._may_sign = False
@@ -101,7 +100,6 @@ class Refuting:
 
     def closed(self, round_: int, seen: Answered | None) -> None:
         """A round was certified; None: nothing that it answered is known here."""
-        self._newest = round_
         oldest = round_ - KEPT_ROUNDS
         self._rounds = {r: kept for r, kept in self._rounds.items() if r > oldest}
         self._tally.forget(oldest + 1)
@@ -159,6 +157,7 @@ class Refuting:
         kept.answers[answer.id] = answer
         kept.found[answer.id] = reducer
         peer, kind = kept.electorate.ids[reducer], answer.kind
+        self._shown.done = Counter(self._shown.done) + Counter(["answer_false"])
         self._deps.on_event("answer_false", round=round_, peer=peer, kind=kind, why=why)
         if not count:
             self._deps.on_blame(peer, FalseWork(f"its {kind} of round {round_} is false: {why}"))
@@ -192,8 +191,8 @@ class Refuting:
 
     # Methods -----------------------------------------------------------------------------------
 
-    def on_finding(self, peer: PeerId, finding: Signed) -> None:
-        """Take a finding on an answer, that its author sent.
+    def on_finding(self, peer: PeerId, finding: Signed, certified: int) -> None:
+        """Take a finding on an answer, that its author sent; ``certified``: the last round here.
 
         Raises:
             Refused: the round is not over here, or not looked into.
@@ -202,7 +201,7 @@ class Refuting:
         if public_key_of(peer) != finding.signer:
             raise PeerError("a finding is sent by who signed it")
         kept = self._rounds.get(finding.round)
-        if finding.round > self._newest or (kept is not None and not kept.is_ready):
+        if finding.round > certified or (kept is not None and not kept.is_ready):
             raise Refused("that round is not over here")
         if kept is None or kept.electorate.index(finding.signer) is None:
             return
@@ -250,9 +249,9 @@ class Refuting:
         kept = self._rounds.get(round_)
         if kept is None or id_ not in kept.found:
             raise Refused("nothing false of that name is known here")
-        kept.given[peer, id_] += 1
-        if kept.electorate.index(public_key_of(peer)) is None or kept.given[peer, id_] > GIVEN_MAX:
+        if kept.electorate.index(public_key_of(peer)) is None or kept.given[peer, id_] >= GIVEN_MAX:
             raise Refused("that answer was given often enough, or the asker is no elector of it")
+        kept.given[peer, id_] += 1
         data = encode_signed(kept.answers[id_])
         self._counters.bytes_up += len(data)
         return data

@@ -208,7 +208,8 @@ class JobService:
         signed = self._decoded(peer, decode_signed_finding, request)
         try:
             if decode_finding(signed.body).verdict is Verdict.FALSE_ANSWER:
-                self._runner(signed.job, peer).recomputing.refuting.on_finding(peer, signed)
+                runner = self._runner(signed.job, peer)
+                runner.recomputing.refuting.on_finding(peer, signed, runner.head.round)
             else:
                 self._auditing(signed.job, peer).on_finding(peer, signed)
         except PeerError as error:
