@@ -83,7 +83,10 @@ def job_details(job: JobStatus) -> RenderableType:
     facts.add_row("name", f"{job.name} ({job.workload}, {job.params} parameters)")
     facts.add_row("state", job.state if not job.reason else f"{job.state}: {job.reason}")
     facts.add_row("round", f"{job.round} of {job.rounds}, {job.phase}, view {job.view}")
-    facts.add_row("electors", f"{job.electors}, survives {job.faulty_max} liars")
+    facts.add_row(
+        "electors",
+        f"{job.electors}, survives {job.faulty_max} liars; the rule bears {job.rule_liars}",
+    )
     facts.add_row("used", f"{job.used} in the last certificate, {job.skips} rounds skipped")
     facts.add_row("results", job.assurance or "-")
     for peer, weight in sorted(job.weights.items()):

@@ -8,17 +8,18 @@ Source: Gorbunov et al. 2022, arXiv:2106.11257, Algorithm 2 (validators drawn at
 Differs: drawn from the decision, one round behind it, and two stages.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from node.ledger.electorate import Electorate
 from node.ledger.judging import convicting, counts_against, counts_for
-from node.merkle import digest
+from node.ledger.vetting import CLEARED_ROUNDS, Draw, auditor_order
 from node.types import Digest
 from node.wire.audit import Finding, Verdict, decode_finding
+from node.wire.limits import CLEARED_MAX
 from node.wire.messages import Commitment, Decision, Judgement, Signed
 
-CASES_KEPT_ROUNDS = 8
+CASES_KEPT_ROUNDS = CLEARED_ROUNDS
 """Rounds after its own in which a contribution can be audited."""
 OBJECTIONS = (Verdict.MISMATCH, Verdict.BREACH, Verdict.NO_OPENING)
 """Verdicts of the first auditor after which the others look too."""
@@ -72,12 +73,6 @@ def contributions(
     )
 
 
-def is_drawn(decision_id: Digest, commitment_id: Digest, rate: float) -> bool:
-    """Whether a contribution is audited; true with probability ``rate``."""
-    drawn = digest("audit draw", decision_id + commitment_id)
-    return int.from_bytes(drawn[:8], "big") < rate * 2.0**64
-
-
 def first_auditor(
     decision_id: Digest, audited: Contribution, plan: Sequence[Contribution]
 ) -> bytes | None:
@@ -87,9 +82,9 @@ def first_auditor(
     """
     others = [c for c in plan if c.author != audited.author]
     alike = [c for c in others if c.commitment.compute_class == audited.commitment.compute_class]
-    seed = decision_id + audited.commitment_id
     keys = (c.author for c in alike or others)
-    return min(keys, key=lambda key: digest("audit auditor", seed + key), default=None)
+    place = decision_id, audited.commitment_id
+    return min(keys, key=lambda key: auditor_order(*place, key), default=None)
 
 
 # What a local memory follows from ----------------------------------------------------------------
@@ -232,6 +227,13 @@ class Tally:
         on = case.contribution
         found = sorted(self._findings.get(on.commitment_id, {}).items())
         return tuple(s for _, s in found if counts(on.commitment, decode_finding(s.body)))
+
+    def cleared_by(self, auditor: bytes, draws: Iterable[Draw]) -> tuple[Digest, ...]:
+        """Which of some draws are an auditor's own to clear and were found true by it, rising."""
+        own = (d.commitment for d in draws if d.auditor == auditor)
+        told = ((id_, self._findings.get(id_, {}).get(auditor)) for id_ in own)
+        true = [i for i, s in told if s and decode_finding(s.body).verdict is Verdict.OK]
+        return tuple(sorted(true)[:CLEARED_MAX])
 
     def refuted(self, case: Case) -> frozenset[bytes]:
         """Public keys of auditors that objected to what enough others found to be true.

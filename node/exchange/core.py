@@ -18,16 +18,11 @@ from node.ledger.admission import Door
 from node.ledger.electorate import Electorate
 from node.ledger.frontier import Frontier
 from node.ledger.succession import Terms
+from node.ledger.vetting import Vetting
 from node.ledger.votes import PREPARE, check_prepared
 from node.types import Digest, JobId
 from node.wire.convert import decode_commitment
-from node.wire.messages import (
-    Commitment,
-    ListMessage,
-    PrepareCertificate,
-    RoundBody,
-    Signed,
-)
+from node.wire.messages import Commitment, ListMessage, PrepareCertificate, RoundBody, Signed
 
 
 @dataclass(frozen=True)
@@ -82,6 +77,7 @@ class RoundContext:
     """The electorates so far: who could judge work of an earlier round."""
     door: Door | None = None
     """What decides who may enter; None: nobody may."""
+    vetting: Vetting = field(default_factory=Vetting)
     applicants: tuple[Signed, ...] = ()
     """Applications that this node, leading, would list."""
 
@@ -140,7 +136,7 @@ class RoundCore:
     shadows: dict[tuple[Digest, ...], Digest] = field(default_factory=dict)
     """Result roots -> root of the state that follows."""
     answers: dict[tuple[int, str, Digest], Signed] = field(default_factory=dict)
-    """(Reducer, kind, list or plan) -> its first screen or result there, true or not."""
+    """(Reducer, kind, list or plan) -> its first answer there, true or not."""
     asked: set[object] = field(default_factory=set)
     """Local work that was already asked for."""
 

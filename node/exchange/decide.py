@@ -71,6 +71,9 @@ def decision_of(
         memory=memory,
         beacon=beacon,
         unrevealed=unrevealed,
+        cleared=context.vetting.cleared_by(
+            {context.electorate.keys[e][0]: commitments[ids[e]].cleared for e in contributors}
+        ),
     )
 
 

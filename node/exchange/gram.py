@@ -28,6 +28,8 @@ CHUNK_BYTES = 1 << 20
 """A chunk of all rows in float64 stays in the cache of one core."""
 BLOCK = 4
 """Rows of one product."""
+ROUNDED = 8 * 1024
+"""Columns of all rows rounded at once in ``gram_of``."""
 PART = 64 * 1024
 """Columns with one scale in ``gram_of``."""
 COORDINATES_MAX = 1 << 34
@@ -77,7 +79,8 @@ def quantise_row(x: FloatVector) -> IntegerRow:
     for start in range(0, len(x), CHUNK):
         part = x[start : start + CHUNK]
         y = line[: len(part)]
-        scale.round_into(part, y)
+        scale.multiply_into(part, y)
+        np.rint(y, out=y)
         np.copyto(values[start : start + CHUNK], y, casting="unsafe")
     return IntegerRow(values, scale.exponent)
 
@@ -90,12 +93,11 @@ class _Scale:
     far: np.float32 | None
     exponent: int
 
-    def round_into(self, x: FloatVector, out: FloatVector) -> None:
+    def multiply_into(self, x: FloatVector, out: FloatVector) -> None:
         # What becomes subnormal on the way is far below one half and rounds to zero in any mode.
         np.multiply(x, self.near, out=out)
         if self.far is not None:
             np.multiply(out, self.far, out=out)
-        np.rint(out, out=out)
 
 
 def _scale_of(x: FloatVector) -> _Scale | None:
@@ -148,23 +150,26 @@ def gram_of(rows: Sequence[FloatVector]) -> Gram:
     d = len(rows[0]) if rows else 0
     if not rows or any(len(row) != d for row in rows) or d > COORDINATES_MAX:
         raise ValueError("rows of a Gram matrix must have one length within the limit")
-    line = scratch((min(CHUNK, d),), np.float32)
+    lines = scratch((len(rows), min(ROUNDED, d)), np.float32)
     sums = _Sums(len(rows), min(PART, d))
     parts = []
     for first in range(0, d, PART):
         after = min(first + PART, d)
         scales = [_scale_of(row[first:after]) for row in rows]
-        for start in range(first, after, sums.columns):
-            stop = min(start + sums.columns, after)
-            chunk = sums.chunk(stop - start)
-            y = line[: stop - start]
-            for wide, row, scale in zip(chunk, rows, scales, strict=True):
+        for start in range(first, after, ROUNDED):
+            stop = min(start + ROUNDED, after)
+            chunk = lines[:, : stop - start]
+            for line, row, scale in zip(chunk, rows, scales, strict=True):
                 if scale is None:
-                    wide.fill(0)
+                    line.fill(0)
                 else:
-                    scale.round_into(row[start:stop], y)
-                    np.copyto(wide, y)
-            sums.add(stop - start)
+                    scale.multiply_into(row[start:stop], line)
+            # Of all rows at once: with many, calls take as long as the work of a short line.
+            np.rint(chunk, out=chunk)
+            for left in range(0, stop - start, sums.columns):
+                part = chunk[:, left : left + sums.columns]
+                np.copyto(sums.chunk(part.shape[1]), part)
+                sums.add(part.shape[1])
         parts.append((sums.take(), [0 if s is None else s.exponent for s in scales]))
     return assemble_gram(parts)
 

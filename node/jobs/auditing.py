@@ -19,7 +19,6 @@ from node.exchange.auditing import (
     Tally,
     contributions,
     first_auditor,
-    is_drawn,
 )
 from node.identity import peer_id_of, public_key_of
 from node.jobs.auditor import Auditor, Subject
@@ -33,6 +32,7 @@ from node.jobs.progress import Audits
 from node.jobs.telling import tell_finding
 from node.ledger.chain import Head
 from node.ledger.evidence import contradiction
+from node.ledger.vetting import is_drawn
 from node.ports import Worker
 from node.types import Digest, PeerId
 from node.wire.audit import (
@@ -257,6 +257,10 @@ class Auditing:
         if case is not None:
             self._blame_refuted(case)
         return case
+
+    def clearing(self, head: Head) -> tuple[Digest, ...]:
+        """What our next commitment clears: what we were to audit first, and found true."""
+        return self.tally.cleared_by(self._own, head.vetting.open)
 
     def _blame_refuted(self, case: Case) -> None:
         """Score auditors that objected to what enough others found true; each once."""

@@ -1,4 +1,6 @@
-"""One audit: fetch a contributor's opening, take its steps again, compare bit for bit.
+"""One audit: fetch a contributor's opening, take its steps again, compare.
+
+Bit for bit within a compute class; by the lengths of the parts across classes.
 
 Flow over the worker and the transport. docs/protocol.md, "Audits".
 """
@@ -7,6 +9,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from node.errors import ConfigError, Malformed, PeerError, Unavailable, WorkerFailed
+from node.exchange.across import strays
 from node.exchange.auditing import Contribution, breach
 from node.exchange.core import RoundContext
 from node.identity import peer_id_of
@@ -108,9 +111,6 @@ class Auditor:
         text = breach(commitment, self.manifest.round.steps, subject.follows)
         if text:
             return Verdict.BREACH, text
-        own = self.worker.compute_class
-        if not own or commitment.compute_class != own:
-            return Verdict.OTHER_CLASS, "another compute class"
         if subject.follows is None:
             return Verdict.INCONCLUSIVE, "it is not known here what it must start from"
         local, optimizer = Local.new(self.g), b""
@@ -218,6 +218,11 @@ class Auditor:
             cost_s=self.g.d * S_PER_PARAM,
         )
         bits = again.parts, again.local_after
+        own = self.worker.compute_class
+        if not own or commitment.compute_class != own:
+            if strays(commitment.parts, again.parts):
+                return Verdict.FAR, "its steps give parts of another length", bits
+            return Verdict.OTHER_CLASS, "another compute class", bits
         if again.parts != commitment.parts:
             return Verdict.MISMATCH, "its steps give other parts", bits
         if again.local_after != commitment.local_after:

@@ -129,6 +129,7 @@ class Contributor:
                 loss=reply.loss,
                 memory=memory,
                 replayable=replayable,
+                cleared=self.auditing.clearing(replica.head),
             ),
             cost_s=replica.g.d * 5e-9,
         )

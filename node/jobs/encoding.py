@@ -106,6 +106,7 @@ def encode_update(
     loss: float,
     memory: tuple[MemoryLine, ...] = (),
     replayable: Replayable | None = None,
+    cleared: tuple[Digest, ...] = (),
 ) -> Encoded:
     """Encode ``update + residual`` part by part and bind us to it, after the job's momentum.
 
@@ -121,6 +122,7 @@ def encode_update(
         loss: Mean training loss.
         memory: What we hold of the job's shared memory, by rising public key.
         replayable: What an auditor needs to know; None: nobody can replay the round.
+        cleared: What we audited and found true, rising.
     """
     momentum = local.momentum
     if g.contributor_momentum:
@@ -144,7 +146,9 @@ def encode_update(
         bound.append(PartCommitment(place, norm, exponent))
         lost[at] = residual_after(x, decoded)
     shown = loss if abs(loss) < LOSS_MAX else LOSS_MAX
-    commitment = Commitment(prev, root, tuple(bound), steps, round(shown * 1e6), memory=memory)
+    commitment = Commitment(
+        prev, root, tuple(bound), steps, round(shown * 1e6), memory=memory, cleared=cleared
+    )
     after = Local(lost, momentum)
     if replayable is not None:
         commitment = replace(

@@ -20,7 +20,7 @@ from node.types import JobId
 class Geometry:
     """How the flat vector of one job is cut and encoded: fixed by the manifest and the founders.
 
-    ``f`` and some of ``rules`` follow from the electorate of a round (``with_electorate``).
+    ``f`` and some of ``rules`` follow from the head before a round (``with_electorate``).
     """
 
     job: JobId
@@ -41,14 +41,23 @@ class Geometry:
         """Coordinates of each part."""
         return tuple(s.stop - s.start for s in self.slices)
 
-    def with_electorate(self, manifest: JobManifest, electorate: Electorate) -> "Geometry":
-        """The same cut under the rules for this electorate."""
+    def with_electorate(
+        self, manifest: JobManifest, electorate: Electorate, liars: int | None = None
+    ) -> "Geometry":
+        """The same cut under the rules for this electorate.
+
+        Args:
+            manifest: of the job.
+            electorate: of a round.
+            liars: f of the rules in that round; None: as many as the electorate bears.
+        """
         exchange = manifest.exchange
-        small, f = rule(exchange.rule_small), electorate.f
+        small, f = rule(exchange.rule_small), electorate.f if liars is None else liars
         rules = replace(
             self.rules,
             replicas=min(exchange.replicas or electorate.replicas, electorate.n),
-            group_min=max(manifest.round.group_min, small.m_min(f)),
+            # However few liars audits allow: a round of fewer is one that a part of the swarm made.
+            group_min=max(manifest.round.group_min, small.m_min(electorate.f)),
             rule_min=rule(exchange.rule).m_min(f),
             buckets=bucket_counts(electorate.n, self.part_sizes),
         )

@@ -11,7 +11,14 @@ from typing import Annotated, Any, Literal
 
 from blake3 import blake3
 from google.protobuf.message import DecodeError
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from node.config import Many, Settings, build, read_toml
 from node.errors import BadSignature, Malformed, TooLarge
@@ -20,6 +27,7 @@ from node.jobs.manifest_values import INT_MAX, RuleText, peer, plain
 from node.ledger.admission import AdmissionRules
 from node.ledger.chain import Head, genesis
 from node.ledger.electorate import Electorate
+from node.ledger.vetting import Vetting
 from node.types import ELECTORS_MAX, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, JobId, PeerId
 from node.wire import peer_pb2
 
@@ -88,8 +96,16 @@ class ExchangeSection(Settings):
     """Rule where there are fewer contributions than ``rule`` is defined for."""
     replicas: int = Field(default=0, ge=0, le=ELECTORS_MAX)
     """Reducers of each part; 0: min(f + 1, 3)."""
+    f: Literal["", "auto"] = ""
+    """Liars that a rule bears; empty: as many as the electorate, ``auto``: as many as audits still
+    allow. Not written where it is empty."""
     momentum: float = Field(default=0.0, ge=0.0, lt=1.0)
     """beta of each contributor's moving average over its updates; 0: each update as it is."""
+
+    @model_serializer(mode="wrap")
+    def _without_empty_f(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A job that does not use ``f`` has the id that it would have without the field."""
+        return {k: v for k, v in whole(self).items() if k != "f" or v}
 
 
 class OuterSection(Settings):
@@ -149,6 +165,8 @@ class JobManifest(Settings):
 
     @model_validator(mode="after")
     def _small(self) -> "JobManifest":
+        if self.exchange.f and not self.audit.rate:
+            raise ValueError('exchange.f = "auto" follows from audits: audit.rate must be above 0')
         if len(canonical_bytes(self)) > MANIFEST_BYTES_MAX:
             raise ValueError(f"a manifest has at most {MANIFEST_BYTES_MAX} canonical bytes")
         return self
@@ -241,7 +259,8 @@ class SignedManifest:
         said = self.manifest.admission
         keys = frozenset(map(public_key_of, (*self.founders, *said.peers)))
         rules = AdmissionRules(said.mode, keys, said.work_bits)
-        return genesis(self.job_id, founders, self.manifest.job.rounds, rules)
+        vetting = Vetting(self.manifest.audit.rate if self.manifest.exchange.f else 0.0)
+        return genesis(self.job_id, founders, self.manifest.job.rounds, rules, vetting)
 
     def encode(self) -> bytes:
         """Bytes of the wire message."""

@@ -170,6 +170,7 @@ class Replica:
             terms=head.terms,
             door=head.door,
             applicants=applicants,
+            vetting=head.vetting,
         )
 
     def encoded(self, prev: Digest, encoded: Encoded) -> None:

@@ -235,7 +235,7 @@ class JobRunner:
         loop = asyncio.get_running_loop()
         started = loop.time()
         signer = self.deps.signer if self._may_vote else None
-        g = replica.g.with_electorate(self.manifest, self.head.electorate)
+        g = replica.g.with_electorate(self.manifest, self.head.electorate, self.head.liars)
         waits = self._deadlines.deadlines()
         quiet = self._silence.quiet(self.head.electorate, round_)
         seats = self.applicants.chosen(self.head)

@@ -52,6 +52,7 @@ def job_status(runner: JobRunner, electors_here: str) -> JobStatus:
         audits=runner.progress.audits.shown(),
         convicted={str(p): r for p, r in runner.progress.audits.convicted.items()},
         assurance=runner.progress.assurance,
+        rule_liars=runner.head.liars,
     )
 
 

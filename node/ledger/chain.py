@@ -14,6 +14,7 @@ from node.ledger.admission import WINDOW_ROUNDS, AdmissionRules, Door
 from node.ledger.electorate import Electorate
 from node.ledger.frontier import Frontier
 from node.ledger.succession import UNLISTED, Terms, extended, next_electorate
+from node.ledger.vetting import Vetting
 from node.ledger.votes import check_certificate, decision_id
 from node.merkle import digest
 from node.types import Digest, JobId
@@ -54,6 +55,13 @@ class Head:
     """Who may enter."""
     admitted: tuple[int, ...] = ()
     """Rounds of late in which strangers entered, one for each."""
+    vetting: Vetting = field(default_factory=Vetting)
+    """What audits came to, where the manifest asks for f to follow from it."""
+
+    @property
+    def liars(self) -> int:
+        """F of the rules of the next round."""
+        return self.vetting.liars(self.electorate)
 
     @property
     def door(self) -> Door:
@@ -64,7 +72,11 @@ class Head:
 
 
 def genesis(
-    job: JobId, founders: Electorate, rounds: int, admission: AdmissionRules | None = None
+    job: JobId,
+    founders: Electorate,
+    rounds: int,
+    admission: AdmissionRules | None = None,
+    vetting: Vetting | None = None,
 ) -> Head:
     """The head before round 1; the lease covers the manifest's rounds.
 
@@ -73,11 +85,12 @@ def genesis(
         founders: first electorate.
         rounds: last round of the job.
         admission: the manifest's; None: founders alone may enter, again.
+        vetting: none so far, at the manifest's rate; None: f does not follow from audits.
     """
     rules = admission or AdmissionRules(keys=frozenset(key for key, _ in founders.keys))
     return Head(
         job, 0, genesis_id(job), founders, None, {}, {}, 0, rounds,
-        terms=extended((), 1, founders), admission=rules,
+        terms=extended((), 1, founders), admission=rules, vetting=vetting or Vetting(),
     )  # fmt: skip
 
 
@@ -104,6 +117,7 @@ def extend(head: Head, decision: Decision, id_: Digest) -> Head:
         bans={**head.bans, **dict.fromkeys(decision.bans, decision.round)},
         terms=extended(head.terms, decision.round + 1, electorate),
         admitted=_admitted(head, decision),
+        vetting=head.vetting.after(head.electorate, decision, id_),
     )
 
 
@@ -154,6 +168,7 @@ def check_parent(head: Head, decision: Decision) -> None:
     head.door.check_keys(_newcomers(head, decision), listed)
     if decision.electors != _next(head, decision).keys:
         raise BadSignature("the next electorate is not the one that follows from the decision")
+    head.vetting.check_cleared(decision)
     reached = {reach.author: reach for reach in decision.memory}
     for before in head.memory:
         after = reached.get(before.author, before)  # who is gone has forked

@@ -71,6 +71,8 @@ class JobStatus:
     """Peer id -> round in which its work was false, as enough auditors found."""
     assurance: str = ""
     """How sure the results of the last certificate are, in words; empty before there is one."""
+    rule_liars: int = 0
+    """Liars that the rule bears in the round in progress."""
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,12 @@ class Verdict(IntEnum):
     NO_OPENING = 3
     """The author did not open its local memory, or opened another."""
     OTHER_CLASS = 4
-    """The author's compute class is not the auditor's: nothing can be said."""
+    """The author's compute class is not the auditor's: other bits say nothing."""
     INCONCLUSIVE = 5
     """The auditor lacks what it would need."""
-    FALSE_ANSWER = 6
+    FAR = 6
+    """Of another class, and further off than classes are from one another. Never evidence."""
+    FALSE_ANSWER = 7
     """A reducer's screen or result is not what the committed rows give, bit for bit."""
 
 

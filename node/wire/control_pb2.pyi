@@ -127,7 +127,7 @@ class GetEvidenceReply(_message.Message):
     def __init__(self, evidence: _Optional[bytes] = ...) -> None: ...
 
 class JobStatus(_message.Message):
-    __slots__ = ("job", "name", "workload", "state", "reason", "round", "rounds", "phase", "view", "leader", "electors", "faulty_max", "loss", "metrics", "metrics_round", "used", "refused", "refusals", "skips", "bytes_up", "bytes_down", "calls", "round_seconds", "params", "state_root", "artifacts", "weights", "weights_mean", "bans", "audits", "convicted", "assurance")
+    __slots__ = ("job", "name", "workload", "state", "reason", "round", "rounds", "phase", "view", "leader", "electors", "faulty_max", "loss", "metrics", "metrics_round", "used", "refused", "refusals", "skips", "bytes_up", "bytes_down", "calls", "round_seconds", "params", "state_root", "artifacts", "weights", "weights_mean", "bans", "audits", "convicted", "assurance", "rule_liars")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -216,6 +216,7 @@ class JobStatus(_message.Message):
     AUDITS_FIELD_NUMBER: _ClassVar[int]
     CONVICTED_FIELD_NUMBER: _ClassVar[int]
     ASSURANCE_FIELD_NUMBER: _ClassVar[int]
+    RULE_LIARS_FIELD_NUMBER: _ClassVar[int]
     job: str
     name: str
     workload: str
@@ -248,7 +249,8 @@ class JobStatus(_message.Message):
     audits: _containers.ScalarMap[str, int]
     convicted: _containers.ScalarMap[str, int]
     assurance: str
-    def __init__(self, job: _Optional[str] = ..., name: _Optional[str] = ..., workload: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., round: _Optional[int] = ..., rounds: _Optional[int] = ..., phase: _Optional[str] = ..., view: _Optional[int] = ..., leader: _Optional[str] = ..., electors: _Optional[int] = ..., faulty_max: _Optional[int] = ..., loss: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., metrics_round: _Optional[int] = ..., used: _Optional[int] = ..., refused: _Optional[_Mapping[str, str]] = ..., refusals: _Optional[_Mapping[str, int]] = ..., skips: _Optional[int] = ..., bytes_up: _Optional[int] = ..., bytes_down: _Optional[int] = ..., calls: _Optional[int] = ..., round_seconds: _Optional[_Iterable[float]] = ..., params: _Optional[int] = ..., state_root: _Optional[str] = ..., artifacts: _Optional[_Iterable[str]] = ..., weights: _Optional[_Mapping[str, float]] = ..., weights_mean: _Optional[_Mapping[str, float]] = ..., bans: _Optional[_Mapping[str, int]] = ..., audits: _Optional[_Mapping[str, int]] = ..., convicted: _Optional[_Mapping[str, int]] = ..., assurance: _Optional[str] = ...) -> None: ...
+    rule_liars: int
+    def __init__(self, job: _Optional[str] = ..., name: _Optional[str] = ..., workload: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., round: _Optional[int] = ..., rounds: _Optional[int] = ..., phase: _Optional[str] = ..., view: _Optional[int] = ..., leader: _Optional[str] = ..., electors: _Optional[int] = ..., faulty_max: _Optional[int] = ..., loss: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., metrics_round: _Optional[int] = ..., used: _Optional[int] = ..., refused: _Optional[_Mapping[str, str]] = ..., refusals: _Optional[_Mapping[str, int]] = ..., skips: _Optional[int] = ..., bytes_up: _Optional[int] = ..., bytes_down: _Optional[int] = ..., calls: _Optional[int] = ..., round_seconds: _Optional[_Iterable[float]] = ..., params: _Optional[int] = ..., state_root: _Optional[str] = ..., artifacts: _Optional[_Iterable[str]] = ..., weights: _Optional[_Mapping[str, float]] = ..., weights_mean: _Optional[_Mapping[str, float]] = ..., bans: _Optional[_Mapping[str, int]] = ..., audits: _Optional[_Mapping[str, int]] = ..., convicted: _Optional[_Mapping[str, int]] = ..., assurance: _Optional[str] = ..., rule_liars: _Optional[int] = ...) -> None: ...
 
 class PeerStatus(_message.Message):
     __slots__ = ("peer", "addresses", "connected", "score", "expires_in_s", "bytes_up", "bytes_down", "errors", "serves_any", "banned")

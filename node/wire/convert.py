@@ -32,6 +32,7 @@ from node.wire.convert_ledger import (
 )
 from node.wire.convert_memory import fork_from, fork_to, lines_from, lines_to
 from node.wire.limits import (
+    CLEARED_MAX,
     COMMITMENT_BYTES_MAX,
     DECISION_BYTES_MAX,
     EVIDENCE_BYTES_MAX,
@@ -216,6 +217,7 @@ def encode_commitment(c: Commitment) -> bytes:
         local_after=c.local_after,
         memory=lines_to(c.memory),
         compute_class=c.compute_class,
+        cleared=c.cleared,
     ).SerializeToString()
 
 
@@ -241,7 +243,15 @@ def decode_commitment(body: bytes) -> Commitment:
         local_after=_optional(m.local_after, "local_after"),
         memory=lines_from(m.memory),
         compute_class=_optional(m.compute_class, "compute_class"),
+        cleared=_rising_digests(m.cleared),
     )
+
+
+def _rising_digests(items: Sequence[bytes]) -> tuple[Digest, ...]:
+    _count(items, CLEARED_MAX, "cleared")
+    if any(a >= b for a, b in pairwise(items)):
+        raise Malformed("what is cleared must rise strictly")
+    return tuple(digest(item, "cleared commitment") for item in items)
 
 
 def _held_to(held: Iterable[tuple[int, Digest]]) -> list[pb.HeldCommitment]:

@@ -29,6 +29,7 @@ from node.wire.limits import (
     CHAIN_REPLY_BYTES_MAX,
     CHUNKS_ASKED_MAX,
     DECISION_BYTES_MAX,
+    DECISION_CLEARED_MAX,
     PARTS_MAX,
     REASON_BYTES_MAX,
     ROUND_MAX,
@@ -196,6 +197,7 @@ def encode_decision(d: Decision) -> bytes:
         ],
         beacon=d.beacon,
         unrevealed=d.unrevealed,
+        cleared=list(d.cleared),
     ).SerializeToString(deterministic=True)
 
 
@@ -211,12 +213,14 @@ def decode_decision(data: bytes) -> Decision:
     rising(m.unrevealed, ELECTORS_MAX, "unrevealed")
     if len(m.result_roots) > PARTS_MAX or len(m.bans) > ELECTORS_MAX:
         raise TooLarge("too many result roots or bans")
+    if len(m.cleared) > DECISION_CLEARED_MAX:
+        raise TooLarge("too many cleared commitments")
     if not 1 <= len(m.next) <= ELECTORS_MAX:
         raise Malformed("an electorate has 1 to 64 members")
     if any(len(key) != PUBLIC_KEY_BYTES for key in [*m.bans, *(e.public_key for e in m.next)]):
         raise Malformed("a public key has a wrong length")
-    if any(a >= b for a, b in pairwise(m.bans)):
-        raise Malformed("bans must rise strictly")
+    if any(a >= b for each in (m.bans, m.cleared) for a, b in pairwise(each)):
+        raise Malformed("bans and what is cleared must rise strictly")
     peers = [peer_id_of(e.public_key) for e in m.next]
     if any(a >= b for a, b in pairwise(peers)):
         raise Malformed("electors must be distinct and sorted by peer id")
@@ -240,6 +244,7 @@ def decode_decision(data: bytes) -> Decision:
         memory=_reaches_from(m.memory),
         beacon=digest(m.beacon, "beacon") if m.beacon else b"",
         unrevealed=tuple(m.unrevealed),
+        cleared=tuple(digest(c, "cleared commitment") for c in m.cleared),
     )
     if encode_decision(decision) != data:
         raise Malformed("a decision with unknown or reordered fields")

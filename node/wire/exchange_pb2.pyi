@@ -31,7 +31,7 @@ class PartCommitment(_message.Message):
     def __init__(self, leaf: _Optional[bytes] = ..., square_norm: _Optional[int] = ..., exponent: _Optional[int] = ...) -> None: ...
 
 class Commitment(_message.Message):
-    __slots__ = ("prev", "state_root", "parts", "steps", "loss_micro", "local_before", "local_after", "memory", "compute_class")
+    __slots__ = ("prev", "state_root", "parts", "steps", "loss_micro", "local_before", "local_after", "memory", "compute_class", "cleared")
     PREV_FIELD_NUMBER: _ClassVar[int]
     STATE_ROOT_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
@@ -41,6 +41,7 @@ class Commitment(_message.Message):
     LOCAL_AFTER_FIELD_NUMBER: _ClassVar[int]
     MEMORY_FIELD_NUMBER: _ClassVar[int]
     COMPUTE_CLASS_FIELD_NUMBER: _ClassVar[int]
+    CLEARED_FIELD_NUMBER: _ClassVar[int]
     prev: bytes
     state_root: bytes
     parts: _containers.RepeatedCompositeFieldContainer[PartCommitment]
@@ -50,7 +51,8 @@ class Commitment(_message.Message):
     local_after: bytes
     memory: _containers.RepeatedCompositeFieldContainer[_memory_pb2.MemoryLine]
     compute_class: bytes
-    def __init__(self, prev: _Optional[bytes] = ..., state_root: _Optional[bytes] = ..., parts: _Optional[_Iterable[_Union[PartCommitment, _Mapping]]] = ..., steps: _Optional[int] = ..., loss_micro: _Optional[int] = ..., local_before: _Optional[bytes] = ..., local_after: _Optional[bytes] = ..., memory: _Optional[_Iterable[_Union[_memory_pb2.MemoryLine, _Mapping]]] = ..., compute_class: _Optional[bytes] = ...) -> None: ...
+    cleared: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, prev: _Optional[bytes] = ..., state_root: _Optional[bytes] = ..., parts: _Optional[_Iterable[_Union[PartCommitment, _Mapping]]] = ..., steps: _Optional[int] = ..., loss_micro: _Optional[int] = ..., local_before: _Optional[bytes] = ..., local_after: _Optional[bytes] = ..., memory: _Optional[_Iterable[_Union[_memory_pb2.MemoryLine, _Mapping]]] = ..., compute_class: _Optional[bytes] = ..., cleared: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class HeldCommitment(_message.Message):
     __slots__ = ("elector", "id")

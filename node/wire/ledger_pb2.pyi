@@ -85,7 +85,7 @@ class MemoryReach(_message.Message):
     def __init__(self, author: _Optional[bytes] = ..., next: _Optional[int] = ..., entries: _Optional[int] = ...) -> None: ...
 
 class Decision(_message.Message):
-    __slots__ = ("job", "round", "prev", "skip", "skip_reason", "rule", "replicas", "plan", "refused", "result_roots", "state_root", "credits", "bans", "next", "governance", "memory", "beacon", "unrevealed")
+    __slots__ = ("job", "round", "prev", "skip", "skip_reason", "rule", "replicas", "plan", "refused", "result_roots", "state_root", "credits", "bans", "next", "governance", "memory", "beacon", "unrevealed", "cleared")
     JOB_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     PREV_FIELD_NUMBER: _ClassVar[int]
@@ -104,6 +104,7 @@ class Decision(_message.Message):
     MEMORY_FIELD_NUMBER: _ClassVar[int]
     BEACON_FIELD_NUMBER: _ClassVar[int]
     UNREVEALED_FIELD_NUMBER: _ClassVar[int]
+    CLEARED_FIELD_NUMBER: _ClassVar[int]
     job: bytes
     round: int
     prev: bytes
@@ -122,7 +123,8 @@ class Decision(_message.Message):
     memory: _containers.RepeatedCompositeFieldContainer[MemoryReach]
     beacon: bytes
     unrevealed: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, job: _Optional[bytes] = ..., round: _Optional[int] = ..., prev: _Optional[bytes] = ..., skip: _Optional[bool] = ..., skip_reason: _Optional[str] = ..., rule: _Optional[str] = ..., replicas: _Optional[int] = ..., plan: _Optional[_Iterable[_Union[PlannedContribution, _Mapping]]] = ..., refused: _Optional[_Iterable[_Union[RefusedContribution, _Mapping]]] = ..., result_roots: _Optional[_Iterable[bytes]] = ..., state_root: _Optional[bytes] = ..., credits: _Optional[_Iterable[_Union[Credit, _Mapping]]] = ..., bans: _Optional[_Iterable[bytes]] = ..., next: _Optional[_Iterable[_Union[Elector, _Mapping]]] = ..., governance: _Optional[_Union[Governance, _Mapping]] = ..., memory: _Optional[_Iterable[_Union[MemoryReach, _Mapping]]] = ..., beacon: _Optional[bytes] = ..., unrevealed: _Optional[_Iterable[int]] = ...) -> None: ...
+    cleared: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, job: _Optional[bytes] = ..., round: _Optional[int] = ..., prev: _Optional[bytes] = ..., skip: _Optional[bool] = ..., skip_reason: _Optional[str] = ..., rule: _Optional[str] = ..., replicas: _Optional[int] = ..., plan: _Optional[_Iterable[_Union[PlannedContribution, _Mapping]]] = ..., refused: _Optional[_Iterable[_Union[RefusedContribution, _Mapping]]] = ..., result_roots: _Optional[_Iterable[bytes]] = ..., state_root: _Optional[bytes] = ..., credits: _Optional[_Iterable[_Union[Credit, _Mapping]]] = ..., bans: _Optional[_Iterable[bytes]] = ..., next: _Optional[_Iterable[_Union[Elector, _Mapping]]] = ..., governance: _Optional[_Union[Governance, _Mapping]] = ..., memory: _Optional[_Iterable[_Union[MemoryReach, _Mapping]]] = ..., beacon: _Optional[bytes] = ..., unrevealed: _Optional[_Iterable[int]] = ..., cleared: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class ChainRequest(_message.Message):
     __slots__ = ("job", "from_round", "count")

@@ -8,6 +8,10 @@ SIGNED_BODY_BYTES_MAX = 8 * 1024 * 1024
 """Body of one signed message: a plan of 64 electors stays below it."""
 DECISION_BYTES_MAX = 64 * 1024
 COMMITMENT_BYTES_MAX = 16 * 1024
+CLEARED_MAX = 16
+"""Contributions that one commitment clears."""
+DECISION_CLEARED_MAX = 64
+"""Contributions that one decision clears."""
 REASON_BYTES_MAX = 32
 RULE_PATTERN = r"^[a-z][a-z0-9_]{0,31}( \| [a-z][a-z0-9_]{0,31}){0,3}\Z"
 """The one spelling of a rule: up to four names, with `` | `` between them."""

@@ -113,6 +113,8 @@ class Decision:
     """Under which sketches backed the results; empty: each part had more than f equal ones."""
     unrevealed: tuple[int, ...] = ()
     """Electors who kept the nonce of their HAVE from the beacon, rising."""
+    cleared: tuple[Digest, ...] = ()
+    """Commitments of earlier rounds that were drawn for an audit and found true, rising."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,8 @@ class Commitment:
     """What its author holds of the job's shared memory, by rising public key."""
     compute_class: bytes = b""
     """What decides the bits of the author's steps; empty: nobody can replay them."""
+    cleared: tuple[Digest, ...] = ()
+    """Commitments of earlier rounds that the author audited first and found true, rising."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ JOB = JobStatus(
     state_root="cd" * 32,
     artifacts=("a.png",),
     bans={"12D3KooWliar": 2},
+    rule_liars=1,
     assurance="certain while at most 2 of 8 lie: 3 equal answers a part",
 )
 PEER = PeerStatus(

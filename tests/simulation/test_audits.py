@@ -42,6 +42,8 @@ class Court(Watcher):
         """Honest node -> against whom it holds evidence."""
         self.reasons: dict[int, str] = {}
         """Honest node -> what it shows of the banned when its job is done."""
+        self.rule_liars: dict[int, int] = {}
+        """Honest node -> liars that it shows the rule to bear then."""
 
     def event(self, at_s: float, node: int, event: str, fields: Mapping[str, object]) -> None:
         """Note findings and convictions."""
@@ -56,6 +58,7 @@ class Court(Watcher):
         if event == "job_done":
             daemon = self.world.nodes[node].daemon
             assert daemon is not None
+            self.rule_liars[node] = daemon.status().jobs[0].rule_liars
             self.reasons[node] = " ".join(peer.banned for peer in daemon.status().peers)
         if event in ("audited", "judged"):
             about = self._names[PeerId(str(fields["peer"]))]
@@ -253,10 +256,28 @@ def test_who_opens_nothing_is_seen_but_not_convicted() -> None:
     assert court.convicted == {}
 
 
+def test_a_rule_bears_fewer_liars_after_enough_clean_audits() -> None:
+    # Of 16 rounds the first 8 are settled: 56 contributions, where 46 suffice.
+    court, _ = tried(7, 16, exchange={"f": "auto"})
+    assert court.rule_liars == dict.fromkeys(range(7), 1)
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("lying", [(), (5, 6)])
+def test_a_rule_bears_no_fewer_too_early_nor_for_those_who_open_nothing(
+    lying: tuple[int, ...],
+) -> None:
+    liars = {node: Closed(scale=1, seed=1) for node in lying}
+    court, _ = tried(7, 40 if lying else 12, exchange={"f": "auto"}, lying=liars)
+    assert court.convicted == {}
+    assert court.rule_liars == dict.fromkeys(range(7 - len(lying)), 2)
+
+
 def test_another_compute_class_is_never_evidence() -> None:
     odd = HostSection(nodes=(3,), machine="gpu-small")
     for attacks in ([], [AttackSection(name="label_flip", nodes=(3,))]):
         court, _ = tried(hosts=[odd], attacks=attacks)
         assert court.convicted == {}
-        assert {verdict for node, verdict in court.found if node == 3} == {"other_class"}
+        found = {verdict for node, verdict in court.found if node == 3}
+        assert found == ({"other_class", "far"} if attacks else {"other_class"})
         assert court.of_all("ok") > 3

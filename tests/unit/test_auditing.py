@@ -18,13 +18,13 @@ from node.exchange.auditing import (
     breach,
     contributions,
     first_auditor,
-    is_drawn,
 )
 from node.identity import Identity, peer_id_of, verify
 from node.jobs.proofs import PREFIX, Proofs
 from node.ledger.electorate import Electorate
 from node.ledger.evidence import accused, contradiction, describe, offender
 from node.ledger.judging import check_judgement, convicting
+from node.ledger.vetting import is_drawn
 from node.merkle import digest
 from node.types import Digest, JobId, PeerId
 from node.wire.audit import (

@@ -345,6 +345,9 @@ def test_the_rules_of_a_round_follow_its_electorate_and_the_cut_does_not() -> No
     assert less.rules.part_bytes == g.rules.part_bytes
     assert len(g.slices) == 7
     assert less.with_electorate(manifest, founders) == g
+    # Of the rule alone, not of what depends on the electorate.
+    calm = g.with_electorate(manifest, founders, 1)
+    assert (calm.f, calm.rules.replicas, calm.rules.rule_min, calm.rules.group_min) == (1, 3, 3, 5)
 
 
 # Between rounds ---------------------------------------------------------------------------------

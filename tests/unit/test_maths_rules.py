@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.errors import ConfigError
+from node.exchange.buffers import as_matrix
 from node.exchange.gram import assemble_gram, integer_gram, quantise_row
-from node.exchange.rules import MIXERS, RULES, Rule, combine_weighted, rule
-from node.exchange.rules.network import comparators
+from node.exchange.rules import MIXERS, RULES, Rule, combine_weighted, network, rule, sorting
+from node.exchange.rules.network import comparators, network_chunks
+from node.exchange.rules.sorting import lane_chunks
 
 Vectors = npt.NDArray[np.float64]
 CHAINS = (
@@ -412,12 +414,56 @@ def test_the_sorting_network_sorts_every_sequence_of_zeros_and_ones() -> None:
 
 
 @pytest.mark.parametrize("m", [16, 33, 64])
-def test_the_sorting_network_sorts_many_rows(m: int) -> None:
+def test_many_rows_are_sorted(m: int) -> None:
     rows = honest(m, 500, m)
     for f in (0, 5):
         wanted = np.sort(rows.astype(np.float64), axis=0)[f : m - f].mean(axis=0)
         got = aggregate(rule("trimmed_mean"), rows, f)
         assert np.allclose(got, wanted, rtol=0, atol=1e-6 * np.abs(rows).max())
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    m=st.integers(1, 64),
+    d=st.integers(1, 1200),
+    ends=st.tuples(st.integers(0, 63), st.integers(0, 63)),
+    chunk=st.sampled_from([1 << 5, 1 << 9, 1 << 13]),
+    apart=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_both_ways_of_sorting_give_the_sorted_values(
+    m: int, d: int, ends: tuple[int, int], chunk: int, apart: bool, seed: int
+) -> None:
+    first, stop = sorted((ends[0] % m, ends[1] % m + 1))
+    first = min(first, stop - 1)
+    # Few distinct values: many ties, zeros of both signs.
+    draws = np.random.default_rng(seed)
+    rows = np.rint(draws.standard_normal((m, d), np.float32) * 2) * np.float32(3e37)
+    # Of one matrix, or each in a place of its own at an uneven distance.
+    given_rows = [np.array(row) for row in rows] if apart else list(rows)
+    for way in (network_chunks, lane_chunks):
+        with pytest.MonkeyPatch.context() as patch:
+            for module in (network, sorting):
+                patch.setattr(module, "CHUNK", chunk)
+            got = np.full((stop - first, d), np.nan, np.float32)
+            for at, ordered in way(given_rows, first, stop):
+                got[:, at] = ordered
+        assert np.array_equal(got, np.sort(rows, axis=0)[first:stop])
+
+
+def test_rows_make_a_matrix_only_where_memory_allows_it() -> None:
+    block = np.arange(60, dtype=np.float32).reshape(6, 10)
+    for rows in (list(block), list(block[::2]), list(block[::-1]), list(block[:, 2:7])):
+        matrix = as_matrix(rows)
+        assert matrix is not None
+        assert np.array_equal(matrix, np.stack(rows))
+    for rows in (
+        [block[0], block[1], block[3]],
+        [block[0, :5], block[1, :6]],
+        [block[0, ::2], block[1, :5]],
+        [block[0]],
+    ):
+        assert as_matrix(rows) is None
 
 
 @ALL

@@ -13,7 +13,8 @@ import numpy as np
 from node.exchange.buffers import scratch
 from node.exchange.rules.base import Mixture
 from node.exchange.rules.combine import SMALLEST, clamp, combine_into
-from node.exchange.rules.network import CHUNK, sorted_chunks
+from node.exchange.rules.network import CHUNK
+from node.exchange.rules.sorting import sorted_chunks
 from node.ports import FloatVector
 
 Vectors = Sequence[FloatVector]

@@ -18,13 +18,10 @@ CHUNK = 8 * 1024
 """Columns sorted at once."""
 
 
-def sorted_chunks(
+def network_chunks(
     rows: Sequence[FloatVector], first: int, stop: int
 ) -> Iterator[tuple[slice, list[FloatVector]]]:
-    """For each chunk of columns its place and, ascending, the sorted rows ``first`` to ``stop``.
-
-    The rows yielded are scratch buffers: the caller may write to them, the next chunk does.
-    """
+    """``sorted_chunks`` by a network."""
     m, d = len(rows), len(rows[0])
     steps = comparators(m, first, stop)
     lines: npt.NDArray[np.float32] = scratch((m + 1, min(CHUNK, d)), np.float32)
