@@ -1,14 +1,31 @@
 """Reducers that lie are banned by certificate, whoever heard them; honest ones never are."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from node.errors import PeerError, Refused
+from node.jobs.refuting import ANSWER_METHOD, FOUND_MAX, GIVEN_MAX
+from node.jobs.telling import FINDING_METHOD
+from node.merkle import digest
+from node.types import Digest, PeerId
+from node.wire.audit import (
+    KIND,
+    Finding,
+    Verdict,
+    encode_answer_request,
+    encode_finding,
+    encode_signed_finding,
+)
+from node.wire.convert import decode_evidence, decode_signed
+from node.wire.messages import Signed
 from simulator.attacks.auditors import slander
 from simulator.attacks.base import Attack
-from simulator.hub import Watcher
+from simulator.hub import Hub, Watcher
 from simulator.run import Outcome, run_scenario
 from simulator.scenario import AttackSection, FaultSection, Scenario
 from simulator.world import World
@@ -101,6 +118,64 @@ def test_as_many_slanderers_as_may_lie_convict_nobody(replicas: int) -> None:
     assert min(liar.told for liar in lying.values()) > 4
     assert bench.found == {}
     assert outcome.bans == {}
+
+
+class Calls(Watcher):
+    """Requests for answers that nodes sent."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[tuple[PeerId, PeerId]] = Counter()
+
+    def sent(self, at_s: float, source: PeerId, target: PeerId, method: str, data: bytes) -> None:
+        """Count them."""
+        self.asked[source, target] += method == ANSWER_METHOD
+
+
+async def test_answers_are_given_to_electors_twice_and_asked_for_within_limits() -> None:
+    attacks, calls = (AttackSection(name="wrong_gram"),), Calls()
+    world = World(Scenario(nodes=4, rounds=6, attacks=attacks), seed=1, hub=Hub([calls]))
+    async with world:
+        for index in range(4):
+            await world.start(index)
+        await world.submit()
+        a, b, liar = (world.nodes[index] for index in (0, 1, 3))
+        assert a.daemon is not None
+        async with asyncio.timeout(600):
+            while liar.peer not in a.daemon.convicted() or a.daemon.list_jobs()[0].round < 6:
+                await asyncio.sleep(0.1)
+        on = decode_evidence(a.daemon.evidence(liar.peer)).first  # type: ignore[union-attr]
+        transport, place = world.network.hosts[b.peer].transport, (KIND, on.job, on.round)
+
+        async def call(method: str, data: bytes) -> bytes:
+            return await transport.call(a.peer, method, data, timeout_s=5, reply_bytes_max=1 << 20)
+
+        def finding(k: int) -> Signed:
+            body = encode_finding(Finding(digest("test", bytes([k])), Verdict.FALSE_ANSWER, b""))
+            key = b.signer.public_key
+            return Signed(*place, key, body, b.signer.sign(*place, body))
+
+        async def tell(signed: Signed) -> None:
+            await call(FINDING_METHOD, encode_signed_finding(signed))
+
+        request = encode_answer_request(on.job, on.round, on.id)
+        earlier = calls.asked[b.peer, a.peer]
+        for _ in range(GIVEN_MAX - earlier):
+            assert decode_signed(await call(ANSWER_METHOD, request), on.job, on.round) == on
+        with pytest.raises(Refused, match="often enough"):
+            await call(ANSWER_METHOD, request)
+        with pytest.raises(Refused, match="nothing false"):
+            await call(ANSWER_METHOD, encode_answer_request(on.job, on.round, Digest(on.id[::-1])))
+        with pytest.raises(PeerError, match="does not verify"):
+            await tell(replace(finding(0), signature=bytes(64)))
+        with pytest.raises(PeerError, match="who signed it"):
+            await tell(replace(finding(0), signer=on.signer))
+        with pytest.raises(Refused, match="not over here"):
+            await tell(replace(finding(0), round=99))
+        before = calls.asked[a.peer, b.peer]
+        for k in range(3 * FOUND_MAX):
+            await tell(finding(k))
+            await asyncio.sleep(0.1)
+        assert 0 < calls.asked[a.peer, b.peer] - before <= FOUND_MAX
 
 
 REDUCERS = (
