@@ -1,8 +1,8 @@
-"""What reducers answer of a part, against what its committed rows give: their lies are evidence.
+"""What is answered of a part, against what its committed rows give: lies are evidence.
 
 Pure. Leaves bind every row to its commitment, and the arithmetic is the same bits on every machine.
-So whoever computed a part knows each screen and result that names the same commitments, bit for
-bit, whoever else reduced it. Only what was signed counts: a row that did not arrive, or arrived
+So whoever computed a part knows each screen, result and sketch that names the same commitments, bit
+for bit, whoever else reduced it. Only what was signed counts: a row that did not arrive, or arrived
 with other bytes, is nobody's lie. docs/protocol.md, "False answers".
 
 Source: Gorbunov et al. 2022, arXiv:2106.11257, Algorithm 3 (who accuses a wrong aggregate makes all
@@ -18,7 +18,7 @@ from node.ledger.electorate import Electorate
 from node.ledger.judging import ANSWERS, convicting
 from node.types import Digest
 from node.wire.audit import Verdict, decode_finding
-from node.wire.convert import decode_results, decode_screens
+from node.wire.convert import decode_results, decode_screens, decode_sketches
 from node.wire.limits import JUDGED_BYTES_MAX
 from node.wire.messages import Judgement, PartScreen, Signed
 
@@ -38,13 +38,15 @@ class PartTruth:
     """Of their rows; complaints that do not speak of committed bytes say nothing."""
     roots: Mapping[Digest, Digest] = field(default_factory=dict)
     """Plan -> root of the part's result, where it was computed."""
+    sketches: Mapping[tuple[Digest, bytes], bytes] = field(default_factory=dict)
+    """(Beacon, public key) -> packed sketch of the key's row, where it was computed."""
 
 
 def fault(answer: Signed, lists: Lists, truths: Iterable[PartTruth]) -> str:
-    """Why a reducer's answer is false; empty: nothing that is known here says so.
+    """Why an answer is false; empty: nothing that is known here says so.
 
     Args:
-        answer: a screen or result, of good form.
+        answer: a screen, result or sketch.
         lists: of its round, verified.
         truths: of its round.
     """
@@ -55,6 +57,14 @@ def fault(answer: Signed, lists: Lists, truths: Iterable[PartTruth]) -> str:
             part, root = truth.screen.part, truth.roots.get(results.plan_id)
             if root is not None and told.get(part, root) != root:
                 return f"the result of part {part} is not that of its rows"
+        return ""
+    if answer.kind == "sketch":
+        sketches = decode_sketches(answer.body)
+        key = sketches.beacon_id, answer.signer
+        for truth in truths:
+            part, sketch = truth.screen.part, truth.sketches.get(key)
+            if sketch is not None and sketches.parts[part : part + 1] != (sketch,):
+                return f"the sketch of part {part} is not that of its row"
         return ""
     screens = decode_screens(answer.body)
     of_part = {screen.part: screen for screen in screens.screens}

@@ -136,7 +136,7 @@ class RoundCore:
     shadows: dict[tuple[Digest, ...], Digest] = field(default_factory=dict)
     """Result roots -> root of the state that follows."""
     answers: dict[tuple[int, str, Digest], Signed] = field(default_factory=dict)
-    """(Reducer, kind, list or plan) -> its first answer there, true or not."""
+    """(Elector, kind, list, plan or beacon) -> its first answer there, true or not."""
     asked: set[object] = field(default_factory=set)
     """Local work that was already asked for."""
 

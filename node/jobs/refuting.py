@@ -1,8 +1,9 @@
-"""False answers of reducers: found in what was computed here anyway, signed, and told to all.
+"""False answers of electors: found in what was computed here anyway, signed, and told to all.
 
-Flow. After each round the screens and results that came here are compared with the own ones, bit
-for bit. Who finds one false signs a finding; who is told of an answer that it does not hold asks
-the finder for it, and looks too. Enough findings convict. docs/protocol.md, "False answers".
+Flow. After each round the screens, results and sketches that came here are compared with the own
+rows, bit for bit. Who finds one false signs a finding; who is told of an answer that it does not
+hold asks the finder for it, and looks too. Enough findings convict. docs/protocol.md, "False
+answers".
 """
 
 import asyncio
@@ -18,7 +19,6 @@ from node.jobs.answered import Answered, truths_of
 from node.jobs.courier import Counters, Courier
 from node.jobs.deps import RunnerDeps
 from node.jobs.progress import Audits
-from node.jobs.round_work import S_PER_PARAM
 from node.jobs.telling import tell_finding
 from node.ledger.electorate import Electorate
 from node.ledger.judging import ANSWERS
@@ -39,7 +39,7 @@ ANSWER_METHOD = "answer/1"
 KEPT_ROUNDS = 8
 """Rounds after its own in which an answer can be found false."""
 FOUND_MAX = 8
-"""Answers of one reducer in one round that are found false: two a list, and two lists a view."""
+"""Answers of one elector in one round that are found false: two lists a view, two or three each."""
 GIVEN_MAX = 2
 """Times that one elector is given one answer."""
 KEPT_BYTES_MAX = 32 << 20
@@ -62,7 +62,7 @@ class _Round:
     is_ready: bool = False
     """Whether what was computed in the round is in ``truths``."""
     found: dict[Digest, int] = field(default_factory=dict)
-    """Answer that is false -> its reducer."""
+    """Answer that is false -> its signer."""
     asked: Counter[PeerId] = field(default_factory=Counter)
     """Finder -> answers that it was asked for."""
     given: Counter[tuple[PeerId, Digest]] = field(default_factory=Counter)
@@ -123,7 +123,7 @@ class Refuting:
         while True:
             seen = await self._queue.get()
             truths = await self._deps.ports.compute.maths(
-                partial(truths_of, seen), cost_s=seen.params * S_PER_PARAM
+                partial(truths_of, seen), cost_s=seen.cost_s
             )
             kept = self._rounds.get(seen.context.round)
             if kept is not None:

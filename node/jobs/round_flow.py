@@ -209,7 +209,7 @@ class RoundFlow:
             durations = self.times.durations(now)
         backing = self.machine.backing(decision.beacon) if decision.beacon else None
         checked = self.work.checked(backing, decision) if backing else None
-        answered = self.work.answered()
+        answered = self.work.answered(self.machine.beacons())
         return RoundOutcome(certified.certificate, decision, state, durations, checked, answered)
 
     async def _carry_out(self, effects: list[Effect]) -> Certified | None:

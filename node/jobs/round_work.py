@@ -4,7 +4,7 @@ Flow. Rows that were screened are kept decoded until they are reduced; states th
 results are kept until one of them is certified.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from node.errors import Malformed
@@ -13,7 +13,7 @@ from node.exchange.checking import BeaconState
 from node.exchange.core import RoundContext, RoundCore
 from node.exchange.effects import Apply, Check, Reduce, Screen, Sketch
 from node.exchange.rules import rule
-from node.jobs.answered import Answered
+from node.jobs.answered import S_PER_SKETCHED, Answered
 from node.jobs.geometry import Geometry
 from node.jobs.honest import HONEST
 from node.jobs.sketching import CheckedRound, refuted, sketch_parts
@@ -35,8 +35,6 @@ from node.wire.messages import Decision, PartScreen
 
 S_PER_PARAM = 5e-9
 """Cost of screening, combining or applying one parameter, in seconds, for the simulator."""
-S_PER_SKETCHED = 60e-9
-"""Cost of sketching one parameter, in seconds, for the simulator."""
 S_PER_BYTE = 0.3e-9
 """Cost of hashing one byte, in seconds, for the simulator."""
 
@@ -206,7 +204,7 @@ class RoundWork:
             decision.rule, decision.result_roots, commitments, self.own_parts,
         )  # fmt: skip
 
-    def answered(self) -> Answered | None:
+    def answered(self, beacons: Mapping[Digest, BeaconState]) -> Answered | None:
         """What other reducers answered, and what it is compared with; None: nothing came here."""
         core, me = self.core, self._context.me
         answers = tuple(signed for (e, _, _), signed in core.answers.items() if e != me)
@@ -214,7 +212,7 @@ class RoundWork:
             return None
         return Answered(
             self._context, self.g, self._lists(), core.plans, core.opened, answers,
-            dict(self.screened), dict(self.rooted), dict(self._decoded),
+            dict(self.screened), dict(self.rooted), dict(self._decoded), beacons,
         )  # fmt: skip
 
     def _lists(self) -> dict[Digest, dict[int, Digest]]:

@@ -153,7 +153,8 @@ def describe(evidence: Evidence) -> str:
     signed = evidence.first
     where = f"round {signed.round} of job {signed.job.hex()[:12]}"
     if isinstance(evidence, Judgement):
-        work = "work" if signed.kind == "commit" else f"answer as a reducer ({signed.kind})"
+        named = {"commit": "work", "sketch": "sketch of its contribution"}
+        work = named.get(signed.kind, f"answer as a reducer ({signed.kind})")
         return f"its {work} of {where} is false, as {len(evidence.findings)} auditors found"
     return f"signed two messages for one slot ({signed.kind}) in {where}"
 

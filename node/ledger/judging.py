@@ -1,7 +1,7 @@
 """Judgements: a signed message, and the findings of enough electors of its round that it is false.
 
-Pure. It is a commitment, whose steps they took again, or a reducer's answer (a screen or a result),
-which they computed again from the committed rows. Unlike other evidence a judgement does not stand
+Pure. It is a commitment, whose steps they took again, or a screen, result or sketch, which they
+computed again from the committed rows. Unlike other evidence a judgement does not stand
 alone: who may find, and how many must, says the electorate of the message's round, which the job's
 chain names. docs/protocol.md, "Judgements".
 """
@@ -14,11 +14,11 @@ from node.errors import BadSignature, Malformed
 from node.identity import Verifier
 from node.ledger.electorate import Electorate
 from node.wire.audit import KIND, Finding, Verdict, decode_finding
-from node.wire.convert import decode_commitment, decode_results, decode_screens
+from node.wire.convert import decode_commitment, decode_results, decode_screens, decode_sketches
 from node.wire.messages import Commitment, Judgement, Signed
 
-ANSWERS = frozenset({"screen", "result"})
-"""Kinds of what a reducer answers."""
+ANSWERS = frozenset({"screen", "result", "sketch"})
+"""Kinds of what electors answer in a reduction."""
 
 
 def convicting(electorate: Electorate) -> int:
@@ -86,5 +86,6 @@ def _opened(first: Signed) -> Callable[[Finding], bool]:
         return partial(counts_against, decode_commitment(first.body))
     if first.kind not in ANSWERS:
         raise Malformed(f"a judgement on a {first.kind}")
-    (decode_screens if first.kind == "screen" else decode_results)(first.body)
+    decode = {"screen": decode_screens, "result": decode_results, "sketch": decode_sketches}
+    decode[first.kind](first.body)
     return lambda finding: finding.verdict is Verdict.FALSE_ANSWER

@@ -39,12 +39,12 @@ class Verdict(IntEnum):
     FAR = 6
     """Of another class, and further off than classes are from one another. Never evidence."""
     FALSE_ANSWER = 7
-    """A reducer's screen or result is not what the committed rows give, bit for bit."""
+    """A screen, result or sketch is not what the committed rows give, bit for bit."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Kind ``finding``: one elector's verdict on one commitment or reducer's answer."""
+    """Kind ``finding``: one elector's verdict on one commitment or answer."""
 
     about: Digest
     """Id of the signed message."""
@@ -95,7 +95,7 @@ def decode_signed_finding(data: bytes) -> Signed:
 
 
 def encode_answer_request(job: JobId, round_: int, id_: Digest) -> bytes:
-    """Request of "answer/1": job, round u64 big-endian, id of a reducer's screen or result."""
+    """Request of "answer/1": job, round u64 big-endian, id of a screen, result or sketch."""
     return encode_opening_request(job, round_) + id_
 
 

@@ -48,7 +48,7 @@ class Contradiction:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A commitment or a reducer's answer, and findings that it is false, by rising signer."""
+    """A commitment, screen, result or sketch, and findings that it is false, by rising signer."""
 
     first: Signed
     findings: tuple[Signed, ...]

@@ -433,6 +433,7 @@ def print_long(rounds: int) -> list[dict[str, Any]]:
     runs = []
     for nodes, replicas, name in (
         (7, 0, ""), (7, 0, "slander"), (10, 1, ""), (10, 1, "slander"), (10, 2, "narrow_gram"),
+        (10, 1, "hide_sketch"), (10, 2, "silent_reducer"), (7, 0, "withhold_some"),
     ):  # fmt: skip
         run = play(nodes, replicas, rounds, name, rate=1.0)
         runs.append(run)

@@ -106,6 +106,11 @@ def test_results_of_a_narrow_plan_that_sketches_refute_ban_all_who_signed_them()
     assert {kind for _, kind in bench.found} == {"result"}
 
 
+def test_who_declares_false_sketches_is_banned() -> None:
+    bench = check_banned(7, 4, "false_sketch", replicas=1)
+    assert {kind for _, kind in bench.found} == {"sketch"}
+
+
 @pytest.mark.parametrize("attack", ["narrow_gram", "narrow_result"])
 def test_a_lie_that_its_leader_alone_heard_is_shown_to_all_and_bans(attack: str) -> None:
     check_banned(7, 6, attack)

@@ -33,16 +33,21 @@ from node.wire.convert import (
     encode_evidence,
     encode_results,
     encode_screens,
+    encode_sketches,
 )
 from node.wire.limits import EVIDENCE_BYTES_MAX, JUDGED_BYTES_MAX
-from node.wire.messages import Judgement, PartScreen, Results, Screens, Signed
+from node.wire.messages import Judgement, PartScreen, Results, Screens, Signed, Sketches
 
 JOB, ROUND, PART = JobId(bytes(32)), 3, 2
 PEOPLE = sorted((Identity(bytes([k]) * 32) for k in range(1, 8)), key=lambda p: p.public_key)
 SEVEN = Electorate.of(person.public_key for person in PEOPLE)
 LIAR, OTHERS = PEOPLE[0], PEOPLE[1:]
 LIST, PLAN = digest("test", b"list"), digest("test", b"plan")
-ANOTHER = digest("test", b"another")
+BEACON, ANOTHER = digest("test", b"beacon"), digest("test", b"another")
+NAMED = {
+    "screen": "answer as a reducer (screen)", "result": "answer as a reducer (result)",
+    "sketch": "sketch of its contribution",
+}  # fmt: skip
 
 
 def name(elector: int, version: int = 0) -> Digest:
@@ -157,10 +162,27 @@ def test_a_reducer_combines_the_rows_of_the_commitments_that_its_plan_names() ->
     assert rows_of(decoded, lists, ids(range(4)), [*wanted, (3, PART)]) is None
 
 
+def test_a_sketch_is_false_only_under_its_own_beacon_and_for_its_own_signer() -> None:
+    key = LIAR.public_key
+    truth = PartTruth({}, screen([0]), sketches={(BEACON, key): b"abcd"})
+    for parts, beacon, who, false in (
+        ((b"", b"", b"abcd"), BEACON, LIAR, False),
+        ((b"", b"", b"abce"), BEACON, LIAR, True),
+        ((b"abcd",), BEACON, LIAR, True),
+        ((b"", b"", b"abce"), ANOTHER, LIAR, False),
+        ((b"", b"", b"abce"), BEACON, OTHERS[0], False),
+    ):
+        made = signed(who, "sketch", encode_sketches(Sketches(beacon, parts)))
+        assert bool(fault(made, {}, [truth])) == false
+
+
 # What judges -----------------------------------------------------------------------------------
 
 GOOD = screen([0, 1, 2])
-ANSWERS = [screens(GOOD), results((PART, name(1)))]
+ANSWERS = [
+    screens(GOOD), results((PART, name(1))),
+    signed(LIAR, "sketch", encode_sketches(Sketches(BEACON, (b"abcd",)))),
+]  # fmt: skip
 
 
 def finding(
@@ -177,15 +199,14 @@ def elected(electorate: Electorate = SEVEN) -> Callable[[JobId, int], Electorate
     return lambda job, round_: electorate if (job, round_) == (JOB, ROUND) else None
 
 
-@pytest.mark.parametrize("on", ANSWERS, ids=["screen", "result"])
+@pytest.mark.parametrize("on", ANSWERS, ids=lambda on: on.kind)
 def test_an_answer_is_judged_by_f_and_one_electors_that_name_it(on: Signed) -> None:
     good = [finding(who, on) for who in OTHERS[:3]]
     whole = judged(on, *good)
     assert offender(whole, verify, elected()) == accused(whole) == LIAR.public_key
     assert decode_evidence(encode_evidence(whole)) == whole
     assert describe(whole) == (
-        f"its answer as a reducer ({on.kind}) of round 3 of job 000000000000 is false, "
-        "as 3 auditors found"
+        f"its {NAMED[on.kind]} of round 3 of job 000000000000 is false, as 3 auditors found"
     )
     assert breach_of(whole).reason == "false_work"
     stranger = Identity(b"s" * 32)
@@ -196,7 +217,7 @@ def test_an_answer_is_judged_by_f_and_one_electors_that_name_it(on: Signed) -> N
         finding(stranger, on),
         finding(OTHERS[2], on, round_=ROUND + 1),
         finding(OTHERS[2], another),
-        finding(OTHERS[2], ANSWERS[on.kind == "screen"]),  # on the other message
+        finding(OTHERS[2], ANSWERS[on.kind == "screen"]),  # on another message
         finding(OTHERS[2], on, Verdict.MISMATCH),
         finding(OTHERS[2], on, Verdict.BREACH),
         finding(OTHERS[2], on, Verdict.OK),
@@ -218,7 +239,7 @@ def test_an_answer_is_judged_by_f_and_one_electors_that_name_it(on: Signed) -> N
         offender(judged(forged, *good), verify, elected())
 
 
-@pytest.mark.parametrize("kind", ["have", "list", "plan", "propose", "vote", "screen", "result"])
+@pytest.mark.parametrize("kind", ["have", "list", "plan", "propose", "vote", *NAMED])
 def test_nothing_else_that_a_reducer_signs_is_judged(kind: str) -> None:
     on = signed(LIAR, kind, b"\xff\xff")
     with pytest.raises(Malformed):
@@ -228,7 +249,7 @@ def test_nothing_else_that_a_reducer_signs_is_judged(kind: str) -> None:
 @given(
     st.lists(
         st.tuples(
-            st.integers(0, 7), st.integers(0, 1), st.sampled_from(Verdict), st.integers(2, 4)
+            st.integers(0, 7), st.integers(0, 2), st.sampled_from(Verdict), st.integers(2, 4)
         ),
         max_size=16,
     )
@@ -240,7 +261,7 @@ def test_more_than_f_finders_of_one_answer_convict_and_never_fewer(
     tally = AnswerTally()
     for on in ANSWERS:
         assert tally.open(on, SEVEN)
-    against: list[set[int]] = [set(), set()]
+    against: list[set[int]] = [set(), set(), set()]
     made = []
     for who, answer, verdict, round_ in drawn:
         found = tally.add(finding(people[who], ANSWERS[answer], verdict, round_))
