@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from node.errors import ConfigError, Malformed
 from node.identity import public_key_of
+from node.ranges import RANGE_PEERS
 from node.types import DIGEST_BYTES, ELECTORS_MAX, PeerId
 
 ADDRESS_CHARS_MAX = 256
@@ -104,6 +105,13 @@ def _join(text: str) -> str:
     return text
 
 
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a network such as 203.0.113.0/24: {error}") from error
+
+
 def _attack(text: str) -> str:
     _, colon, scale = text.partition(":")
     if colon and not math.isfinite(float(scale)):
@@ -131,6 +139,13 @@ class Limits(Settings):
 
     peers_max: int = Field(default=256, ge=ELECTORS_MAX, le=4096)
     """Peers kept in the table; must hold an electorate."""
+    range_peers: int = Field(default=RANGE_PEERS, ge=1, le=4096)
+    """Peers of one /24 (IPv6: /48) that may have streams to us, and places in the table; of a /16
+    (/32) four times as many. Electors, bootstrap peers and private addresses have no limit."""
+    trusted_ranges: Many[Annotated[str, AfterValidator(_network)]] = Field(
+        default=(), max_length=64
+    )
+    """Networks without that limit, such as ``["203.0.113.0/24"]``: a site with many nodes."""
 
 
 class NodeConfig(Settings):

@@ -29,12 +29,14 @@ from node.jobs.proofs import Gate, Proofs
 from node.jobs.runner import JobRunner
 from node.jobs.scope import Scope
 from node.jobs.service import JobService
-from node.jobs.show import job_status, warnings_of
+from node.jobs.show import job_status, peer_statuses, warnings_of
 from node.ledger.evidence import describe
-from node.membership.service import MembershipConfig, MembershipService
+from node.membership.config import MembershipConfig
+from node.membership.service import MembershipService
 from node.memory.methods import MemoryMethods
 from node.observe.status import JobStatus, NodeStatus, PeerStatus
 from node.ports import Behaviour, Ports
+from node.ranges import Ranges
 from node.types import JobId, PeerId
 from node.wire.convert import encode_evidence
 from node.wire.messages import Evidence, Judgement
@@ -97,12 +99,14 @@ class Daemon:
         self._log: Log = log or structlog.get_logger("artel")
         # Only spreads traffic in time; a simulation passes its own.
         seeded = rng or np.random.default_rng(list(signer.public_key))
+        ranges = Ranges(config.limits.range_peers, config.limits.trusted_ranges)
         self._membership = MembershipService(
             MembershipConfig(
                 swarm=config.swarm,
                 join=config.join,
                 announce=config.announce,
                 peers_max=config.limits.peers_max,
+                ranges=ranges,
                 version=__version__,
                 serves_any=config.serve == "any",
             ),
@@ -127,6 +131,7 @@ class Daemon:
             artifacts=config.artifacts or config.data / "artifacts",
             memories=MemoryMethods(self.blame),
             proofs=self._proofs,
+            ranges=ranges,
             on_electors=self._keep_electors,
             on_event=self._log.info,
         )
@@ -191,6 +196,10 @@ class Daemon:
         """Electors of our jobs stay in the peer table, however crowded it is."""
         electors = {p for runner in self._jobs.runners for p in runner.head.electorate.ids}
         self._membership.view.keep(sorted(electors))
+
+    def is_needed(self, peer: PeerId) -> bool:
+        """Whether a peer is let in, however many of its address range are here."""
+        return peer in self._membership.view.kept
 
     async def stop_job(self, job_id_hex: str) -> None:
         """Stop a job on this node.
@@ -274,28 +283,9 @@ class Daemon:
         return "; ".join(filter(None, reasons))
 
     def _peers(self) -> Sequence[PeerStatus]:
-        now = self._ports.clock.unix_s()
-        connected = set(self._ports.transport.connected())
-        traffic = self._ports.transport.traffic()
-        shown: list[PeerStatus] = []
-        for peer, known in self._membership.view.known():
-            record = known.record
-            up, down = traffic.get(peer, (0, 0))
-            shown.append(
-                PeerStatus(
-                    peer=peer,
-                    addresses=record.addresses if record else (),
-                    connected=peer in connected,
-                    score=self._membership.view.score(peer, now),
-                    expires_in_s=max(0.0, record.expires_unix_s - now) if record else 0.0,
-                    bytes_up=up,
-                    bytes_down=down,
-                    errors=dict(self._errors.get(peer, {})),
-                    serves_any=record is not None and record.serves_any,
-                    banned=self._why_banned(peer),
-                )
-            )
-        return shown
+        view, transport = self._membership.view, self._ports.transport
+        shown = view, transport, self._ports.clock.unix_s(), self._jobs.runners
+        return peer_statuses(*shown, self._errors, self._why_banned)
 
     def status(self) -> NodeStatus:
         """What the node says about itself."""

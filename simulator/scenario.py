@@ -130,11 +130,11 @@ class FaultSection(Settings):
 
 
 class AttackSection(Settings):
-    """Some electors lie. ``artel.attacks`` names the classes."""
+    """Some nodes lie. ``artel.attacks`` names the classes."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}\z")
     nodes: Many[int] = Field(default=())
-    """Electors; empty: the last f."""
+    """Electors, or followers; empty: the last f electors."""
     scale: Annotated[float, Field(strict=False, ge=0.0, le=1e9)] = 1.0
 
 
@@ -195,7 +195,7 @@ class Scenario(Settings):
 
     @property
     def liars(self) -> dict[int, AttackSection]:
-        """Elector -> its attack."""
+        """Node -> its attack."""
         found: dict[int, AttackSection] = {}
         for attack in self.attacks:
             for node in attack.nodes or self.last:
@@ -213,8 +213,8 @@ class Scenario(Settings):
         if bad := sorted({n for n in named if not 0 <= n < total}):
             text = f"its hosts and faults name {bad}, but there are only nodes 0 to {total - 1}"
             raise ValueError(f"{text}: give more nodes, or name others")
-        if bad := sorted(n for n in self.liars if not 0 <= n < self.nodes):
-            text = f"its attacks name {bad}, but attackers are electors, 0 to {self.nodes - 1}"
+        if bad := sorted(n for n in self.liars if not 0 <= n < total):
+            text = f"its attacks name {bad}, but there are only nodes 0 to {total - 1}"
             raise ValueError(f"{text}: give more nodes, or name others")
         return self
 

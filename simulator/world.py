@@ -178,9 +178,10 @@ class World:
             sorted(n.peer for n in others),
             frozenset(n.peer for n in electors if n.index in liars),
         )
-        for node in electors:
+        for node in self.nodes:
             if node.index not in liars:
-                node.behaviour = Observed(board, node.peer)
+                if node in electors:
+                    node.behaviour = Observed(board, node.peer)
             elif isinstance(node.behaviour, Attack):
                 node.behaviour.board = board
 

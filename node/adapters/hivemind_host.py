@@ -21,6 +21,7 @@ from node.adapters.limits import Limits
 from node.adapters.mux_transport import MuxTransport
 from node.adapters.p2pd import P2pdControl, write_identity
 from node.errors import ConfigError, PeerError
+from node.ranges import Ranges
 from node.types import PeerId
 
 START_S = 15.0
@@ -71,6 +72,8 @@ class HivemindHost:
         validator: Validator | None = None,
         on_peer_error: Callable[[PeerId, PeerError], None] | None = None,
         limits: Limits | None = None,
+        ranges: Ranges | None = None,
+        is_spared: Callable[[PeerId], bool] = lambda peer: False,
     ) -> "HivemindHost":
         """Start p2pd and the ports on it; contact the ``join`` peers, whether or not they answer.
 
@@ -86,6 +89,8 @@ class HivemindHost:
             validator: Which discovery records are kept and shown; all well-formed ones if None.
             on_peer_error: Is told of peers that break the framing.
             limits: What one peer may take from us.
+            ranges: How many peers of one address range may open streams to us.
+            is_spared: Whether a peer may, however many do.
 
         Raises:
             ConfigError: An address is not a multiaddr, or p2pd does not start with these settings.
@@ -112,8 +117,9 @@ class HivemindHost:
                 )
             control = P2pdControl(p2p.daemon_listen_maddr["unix"])
             transport = await open_transport(
-                p2p, control, limits=limits, on_peer_error=on_peer_error
-            )
+                p2p, control, limits=limits, on_peer_error=on_peer_error, ranges=ranges,
+                is_spared=is_spared,
+            )  # fmt: skip
             stack.push_async_callback(transport.close)
             discovery = await open_discovery(p2p, control, validator)
             stack.callback(discovery.close)

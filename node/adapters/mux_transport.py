@@ -8,40 +8,34 @@ when the link takes over. If both sides dial at once, the link dialled by the sm
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from node.adapters.limits import Limits
 from node.adapters.link import Link, LinkEvents
 from node.adapters.methods import Method, Methods
+from node.adapters.neighbours import Neighbour, Neighbours
 from node.errors import Malformed, PeerError, Unavailable
 from node.ports import Handler, StreamHandler
+from node.ranges import Ranges
 from node.types import PeerId
 
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+class Streams(NamedTuple):
+    """Both directions of a stream."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    seen_at: str = ""
+    """Multiaddr of its other end; empty: not known."""
+
+
 Dial = Callable[[PeerId, Sequence[str]], Awaitable[Streams]]
 """Opens a stream to a peer that may have the given addresses. Raises Unavailable."""
 
 HELLO = b"artel/1\n"
+CROWDED = b"artel/0\n"
+"""In place of HELLO: too many peers of the caller's address range are here."""
 HANDSHAKES_OF_PEER_MAX = 2
-
-
-@dataclass
-class _Peer:
-    """What we remember of a peer."""
-
-    addresses: tuple[str, ...] = ()
-    links: list[Link] = field(default_factory=list)
-    dialling: "asyncio.Task[Unavailable | None] | None" = None
-    handshakes: int = 0
-    failures: int = 0
-    retry_at: float = 0.0
-    sent: int = 0
-    received: int = 0
-
-    @property
-    def idle(self) -> bool:
-        return not self.links and self.dialling is None and not self.handshakes
 
 
 class MuxTransport:
@@ -52,6 +46,8 @@ class MuxTransport:
         addresses: Where others can dial us.
         dial: Opens a stream to a peer.
         on_peer_error: Is told when a peer broke the framing; its stream is closed by then.
+        ranges: How many peers of one address range may open streams to us.
+        is_spared: Whether a peer may, however many do.
     """
 
     def __init__(
@@ -62,6 +58,8 @@ class MuxTransport:
         *,
         limits: Limits | None = None,
         on_peer_error: Callable[[PeerId, PeerError], None] | None = None,
+        ranges: Ranges | None = None,
+        is_spared: Callable[[PeerId], bool] = lambda peer: False,
     ) -> None:
         self._peer_id = peer_id
         self._addresses = tuple(addresses)
@@ -69,7 +67,7 @@ class MuxTransport:
         self._limits = limits or Limits()
         self._on_peer_error = on_peer_error or (lambda peer, error: None)
         self._methods = Methods()
-        self._peers: dict[PeerId, _Peer] = {}
+        self._peers = Neighbours(self._limits, ranges or Ranges(), is_spared)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
 
@@ -149,13 +147,18 @@ class MuxTransport:
 
     def learn(self, peer: PeerId, addresses: Sequence[str]) -> None:
         """Remember where ``peer`` can be dialled; used by the next call to it."""
-        state = self._state(peer)
+        state = self._peers.of(peer)
         state.addresses = tuple(addresses[: self._limits.addresses_max])
         state.failures, state.retry_at = 0, 0.0
 
     def connected(self) -> Sequence[PeerId]:
         """Peers with a live kept stream, sorted."""
         return sorted(p for p, state in self._peers.items() if any(not k.lost for k in state.links))
+
+    def seen_at(self, peer: PeerId) -> str:
+        """Multiaddr of the other end of the last stream with ``peer``; empty: not known."""
+        state = self._peers.get(peer)
+        return state.seen_at if state is not None else ""
 
     def traffic(self) -> Mapping[PeerId, tuple[int, int]]:
         """Bytes (sent, received) per remembered peer since start, framing included."""
@@ -166,11 +169,15 @@ class MuxTransport:
         }
 
     async def accept(
-        self, peer: PeerId, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        peer: PeerId,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        seen_at: str = "",
     ) -> None:
-        """Take a stream that ``peer``, whose id is proven, has opened to us."""
-        state = self._state(peer)
-        if self._closed or self._full() or state.handshakes >= HANDSHAKES_OF_PEER_MAX:
+        """Take a stream that ``peer``, whose id is proven, has opened to us from ``seen_at``."""
+        state = self._peers.of(peer)
+        if self._closed or self._peers.are_full() or state.handshakes >= HANDSHAKES_OF_PEER_MAX:
             writer.close()
             return
         state.handshakes += 1
@@ -178,7 +185,12 @@ class MuxTransport:
             async with asyncio.timeout(self._limits.dial_s):
                 if await reader.readexactly(len(HELLO)) != HELLO:
                     raise Malformed("a stream that does not start with our word", peer)
+            if self._peers.crowd_out(peer, seen_at):
+                writer.write(CROWDED)
+                writer.close()
+                return
             writer.write(HELLO)
+            state.seen_at = seen_at
             self._attach(peer, state, writer, dialled=False)
         except PeerError as error:
             writer.close()
@@ -204,19 +216,6 @@ class MuxTransport:
 
     # -- links
 
-    def _state(self, peer: PeerId) -> _Peer:
-        state = self._peers.get(peer)
-        if state is None:
-            if len(self._peers) >= self._limits.peers_max:
-                idle = next((p for p, s in self._peers.items() if s.idle), None)
-                if idle is not None:
-                    del self._peers[idle]
-            state = self._peers[peer] = _Peer()
-        return state
-
-    def _full(self) -> bool:
-        return sum(len(state.links) for state in self._peers.values()) >= self._limits.links_max
-
     def _live(self, peer: PeerId) -> Link | None:
         state = self._peers.get(peer)
         if state is not None:
@@ -227,7 +226,7 @@ class MuxTransport:
 
     async def _connect(self, peer: PeerId) -> Link:
         loop = asyncio.get_running_loop()
-        state = self._state(peer)
+        state = self._peers.of(peer)
         if self._closed:
             raise Unavailable("this node is closing")
         if state.dialling is None:
@@ -242,16 +241,20 @@ class MuxTransport:
             raise failure or Unavailable(f"the stream to {peer} closed at once")
         return link
 
-    async def _try_dial(self, peer: PeerId, state: _Peer) -> Unavailable | None:
+    async def _try_dial(self, peer: PeerId, state: Neighbour) -> Unavailable | None:
         """One dial for all callers that wait; a failure is a value, since they may all be gone."""
         loop = asyncio.get_running_loop()
         writer = None
         try:
             async with asyncio.timeout(self._limits.dial_s):
-                reader, writer = await self._dial(peer, state.addresses)
+                reader, writer, seen_at = await self._dial(peer, state.addresses)
                 writer.write(HELLO)
-                if await reader.readexactly(len(HELLO)) != HELLO:
+                word = await reader.readexactly(len(HELLO))
+                if word == CROWDED:
+                    raise Unavailable("it has as many peers of our address range as it takes")
+                if word != HELLO:
                     raise Malformed("a stream that does not start with our word", peer)
+            state.seen_at = seen_at
             self._attach(peer, state, writer, dialled=True)
         except (Unavailable, PeerError, TimeoutError, OSError, EOFError) as error:
             if writer is not None:
@@ -272,7 +275,7 @@ class MuxTransport:
             state.dialling = None
 
     def _attach(
-        self, peer: PeerId, state: _Peer, writer: asyncio.StreamWriter, *, dialled: bool
+        self, peer: PeerId, state: Neighbour, writer: asyncio.StreamWriter, *, dialled: bool
     ) -> None:
         def moved(sent: int, received: int) -> None:
             state.sent += sent

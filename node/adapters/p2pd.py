@@ -64,13 +64,13 @@ class P2pdControl:
                 timeout=math.ceil(timeout_s),
             ),
         )
-        _, writer = await self._ask(request, timeout_s)
+        _, writer, _ = await self._ask(request, timeout_s)
         writer.close()
 
     async def open_stream(
         self, peer: PeerId, protocol: str, *, timeout_s: float
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A stream to ``peer``, dialled by p2pd if need be.
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, str]:
+        """A stream to ``peer``, dialled by p2pd if need be, and the multiaddr of its other end.
 
         Raises:
             Unavailable: It cannot be reached, or it does not speak ``protocol``.
@@ -85,7 +85,7 @@ class P2pdControl:
 
     async def _ask(
         self, request: p2pd_pb2.Request, timeout_s: float
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, str]:
         body = request.SerializeToString()
         writer = None
         try:
@@ -103,7 +103,7 @@ class P2pdControl:
             if isinstance(error, OSError | EOFError):
                 raise Unavailable("p2pd closed its socket") from error
             raise
-        return reader, writer
+        return reader, writer, text_of(response.streamInfo.addr)
 
 
 def _peer_bytes(peer: PeerId) -> bytes:
@@ -122,6 +122,14 @@ def _usable(addresses: Sequence[str]) -> list[bytes]:
         except Exception:  # the parser raises whatever its codecs raise
             continue
     return usable
+
+
+def text_of(address: bytes) -> str:
+    """A multiaddr of p2pd as text; empty: none, or of a protocol that hivemind does not know."""
+    try:
+        return str(Multiaddr(address)) if address else ""
+    except Exception:  # the parser raises whatever its codecs raise
+        return ""
 
 
 def _varint(value: int) -> bytes:

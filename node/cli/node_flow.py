@@ -26,6 +26,7 @@ from node.jobs.scope import first_of
 from node.membership.checks import record_validator
 from node.observe.log import Format, configure_logging
 from node.ports import Ports
+from node.ranges import Ranges
 
 P2PD_WATCH_S = 2.0
 """Pause between two looks at p2pd."""
@@ -78,6 +79,8 @@ async def _serve(config: NodeConfig, manifests: Sequence[str], forker: WorkerFor
             auto_relay=config.relay and bool(config.join),
             validator=record_validator(config.swarm, clock.unix_s, manifest_id),
             on_peer_error=lambda peer, error: daemon.blame(peer, error),
+            ranges=Ranges(config.limits.range_peers, config.limits.trusted_ranges),
+            is_spared=lambda peer: daemon.is_needed(peer),
         )
         stack.push_async_callback(host.close)
         if config.address_file is not None:

@@ -59,7 +59,9 @@ def job_table(jobs: Sequence[JobStatus]) -> Table:
 def peer_table(peers: Sequence[PeerStatus]) -> Table:
     """One row a peer."""
     table = Table(box=None, header_style="bold")
-    for name in ("peer", "link", "serves", "score", "up", "down", "errors", "banned", "address"):
+    any_on_probation = any(peer.probation for peer in peers)
+    names = ["peer", "link", "serves", "score", "up", "down", "errors", "banned"]
+    for name in (*names, *(["probation"] if any_on_probation else []), "address"):
         table.add_column(name)
     for peer in peers:
         table.add_row(
@@ -71,6 +73,7 @@ def peer_table(peers: Sequence[PeerStatus]) -> Table:
             format_bytes(peer.bytes_down),
             ", ".join(f"{reason} x{count}" for reason, count in sorted(peer.errors.items())),
             peer.banned or "-",
+            *([peer.probation or "-"] if any_on_probation else []),
             peer.addresses[0] if peer.addresses else "-",
         )
     return table
@@ -94,6 +97,9 @@ def job_details(job: JobStatus) -> RenderableType:
         facts.add_row("weight", f"{short_id(peer)}: {weight:.3f}, mean {mean:.3f}")
     for peer, reason in sorted(job.refused.items()):
         facts.add_row("refused", f"{short_id(peer)}: {reason}")
+    for peer, passed in sorted(job.probation.items()):
+        text = f"{short_id(peer)}: {passed} of {job.audits_needed} audits passed"
+        facts.add_row("on probation", text)
     for peer, round_ in sorted(job.bans.items()):
         facts.add_row("banned", f"{short_id(peer)}: by the certificate of round {round_}")
     if job.audits:

@@ -204,6 +204,10 @@ class Tally:
         told = signed.signer in self._findings.get(id_, ())
         return None if told or signed.signer == case.contribution.author else case
 
+    def finding(self, commitment: Digest, auditor: bytes) -> Signed | None:
+        """An auditor's first finding on a commitment."""
+        return self._findings.get(commitment, {}).get(auditor)
+
     def other(self, signed: Signed) -> Signed | None:
         """The earlier finding of the same auditor that this one (in form) contradicts."""
         id_ = decode_finding(signed.body).about

@@ -50,6 +50,8 @@ class Convictions:
         self._verify = verify
         self._emit = emit
         self._terms = terms
+        self._strangers: list[Evidence] = []
+        """Evidence of checked lists against who is no elector: a few pieces a list."""
         self._watch = Watch()
         self._aware: dict[int, set[int]] = {}
         """Convicted elector -> electors that told us, or were told."""
@@ -87,6 +89,16 @@ class Convictions:
             offender(evidence, self._verify, self._electors)
             self._convict(elector, evidence)
         return elector
+
+    def check_stranger(self, evidence: Evidence) -> None:
+        """Check evidence (peer input) against who is no elector.
+
+        Raises:
+            PeerError: it proves nothing.
+        """
+        if evidence not in self._strangers:
+            offender(evidence, self._verify, self._electors)
+            self._strangers.append(evidence)
 
     def on_evidence(self, sender: int, evidence: Evidence) -> None:
         """An elector sends evidence: check it, keep it, pass it on once.

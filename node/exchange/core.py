@@ -14,7 +14,7 @@ from node.exchange.deadlines import Deadlines
 from node.exchange.effects import Effect, Fetch, Persist, Phase, Send
 from node.exchange.reduction import Resolution, need, reducer_orders, width
 from node.identity import Signer, Verifier
-from node.ledger.admission import Door
+from node.ledger.admission import NOBODY, Door, Entrants
 from node.ledger.electorate import Electorate
 from node.ledger.frontier import Frontier
 from node.ledger.succession import Terms
@@ -23,6 +23,7 @@ from node.ledger.votes import PREPARE, check_prepared
 from node.types import Digest, JobId
 from node.wire.convert import decode_commitment
 from node.wire.messages import Commitment, ListMessage, PrepareCertificate, RoundBody, Signed
+from node.wire.probation_messages import ProbationStep
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,9 @@ class RoundContext:
     """The electorates so far: who could judge work of an earlier round."""
     door: Door | None = None
     """What decides who may enter; None: nobody may."""
+    entrants: Entrants = NOBODY
+    """Who is to enter, and be on probation, as this node, leading, would list it."""
     vetting: Vetting = field(default_factory=Vetting)
-    applicants: tuple[Signed, ...] = ()
-    """Applications that this node, leading, would list."""
 
 
 @dataclass
@@ -93,8 +94,8 @@ class PlanState:
     """Electors outside the list: ``absent``, ``equivocation`` or ``false_work``."""
     bans: tuple[bytes, ...]
     """Public keys that the list's evidence convicts, rising."""
-    admitted: tuple[bytes, ...]
-    """Public keys that its applications seat."""
+    admitted: tuple[bytes, ...]  # public keys that its applications seat
+    probation: ProbationStep
     resolution: Resolution
     lock: PrepareCertificate | None
     """The highest that the HAVEs of its list carry."""

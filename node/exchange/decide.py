@@ -71,6 +71,7 @@ def decision_of(
         memory=memory,
         beacon=beacon,
         unrevealed=unrevealed,
+        probation=plan.probation,
         cleared=context.vetting.cleared_by(
             {context.electorate.keys[e][0]: commitments[ids[e]].cleared for e in contributors}
         ),

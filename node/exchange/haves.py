@@ -1,4 +1,4 @@
-"""What justifies a list: HAVEs of a quorum, which name contributions, and applications.
+"""What justifies a list: HAVEs of a quorum, which name contributions.
 
 Pure. docs/protocol.md, "HAVE".
 """
@@ -11,7 +11,7 @@ from node.errors import Malformed, PeerError
 from node.exchange.core import RoundCore
 from node.types import Digest
 from node.wire.convert import decode_have
-from node.wire.messages import Have, ListMessage, Signed
+from node.wire.messages import Have, Signed
 
 
 def open_haves(core: RoundCore, haves: tuple[Signed, ...], view: int) -> list[Have]:
@@ -40,13 +40,3 @@ def open_haves(core: RoundCore, haves: tuple[Signed, ...], view: int) -> list[Ha
 def named_by(haves: Iterable[Sequence[tuple[int, Digest]]]) -> Mapping[tuple[int, Digest], int]:
     """How many HAVEs name each commitment."""
     return Counter(chain.from_iterable(haves))
-
-
-def check_applications(core: RoundCore, value: ListMessage) -> None:
-    """Raise PeerError unless whoever a list is to seat may enter."""
-    door = core.context.door
-    if door is None and value.applications:
-        raise PeerError("nobody may enter this job")
-    if door is not None:
-        keys = [door.check(application, core.verify) for application in value.applications]
-        door.check_keys(keys, len({e for e, _ in value.commitments}))

@@ -10,17 +10,18 @@ from node.exchange.checking import Checking
 from node.exchange.core import PlanState, RoundCore
 from node.exchange.effects import Apply, StartTimer
 from node.exchange.haves import named_by
+from node.exchange.probation import fitting_evidence, size_of, step_of
 from node.exchange.proposing import Proposing
 from node.exchange.reducing import Reducing
 from node.exchange.reduction import parts_of, resolve
 from node.exchange.rules import rule
 from node.exchange.sealing import REVEALS_TIMER, SKETCHES_TIMER, Sealing
+from node.ledger.evidence import accused
 from node.types import Digest
 from node.wire.convert import (
     decode_have,
     decode_results,
     decode_screens,
-    encode_evidence,
     encode_list,
     encode_plan,
 )
@@ -127,13 +128,20 @@ class Leading:
         view = core.agreement.view
         out, door = self._convicted(), core.context.door
         held = tuple((e, i) for e, i in core.held() if e not in out)
+        evidence, entrants = tuple(out.values()), core.context.entrants
+        charges = fitting_evidence(entrants.charges, EVIDENCE_LIST_BYTES_MAX - size_of(evidence))
+        banned = {*map(accused, charges)}
+        probation = tuple(s for s in entrants.probation if s.signer not in banned)
+        step = step_of(door, (), probation)
+        applications = entrants.applications
         value = ListMessage(
             view=view,
             wide=wide,
             haves=haves,
             commitments=held,
-            evidence=tuple(out.values()),
-            applications=door.fitting(core.context.applicants, len(held)) if door else (),
+            evidence=(*evidence, *charges),
+            applications=door.fitting(applications, len(held), step, banned) if door else (),
+            probation=probation,
         )
         signed = core.sign(f"list.{view}.{int(wide)}", "list", encode_list(value))
         self._attempt = Attempt(view, wide, signed.id, haves)
@@ -146,13 +154,10 @@ class Leading:
 
     def _convicted(self) -> dict[int, Evidence]:
         """Whom our list shows to lie, by rising index: everybody of whom we know, but ourselves."""
-        core, room = self._core, EVIDENCE_LIST_BYTES_MAX
-        out: dict[int, Evidence] = {}
-        for elector in sorted(core.convictions.held.keys() - {core.context.me}):
-            room -= len(encode_evidence(core.convictions.held[elector]))
-            if room >= 0:
-                out[elector] = core.convictions.held[elector]
-        return out
+        held = self._core.convictions.held
+        known = tuple(held[e] for e in sorted(held.keys() - {self._core.context.me}))
+        fitting = fitting_evidence(known, EVIDENCE_LIST_BYTES_MAX)
+        return {e: held[e] for e in sorted(held) if held[e] in fitting}
 
     # SCREEN -> PLAN ----------------------------------------------------------------------------
 

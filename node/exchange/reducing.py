@@ -7,7 +7,8 @@ from node.errors import Malformed, PeerError, TooLarge
 from node.exchange.agreement import highest_lock
 from node.exchange.core import PlanState, RoundCore
 from node.exchange.effects import Blame, Reduce, ScatterParts, Screen, SpreadResults, StartTimer
-from node.exchange.haves import check_applications, named_by, open_haves
+from node.exchange.haves import named_by, open_haves
+from node.exchange.probation import admitted_of, check_entrants, split_evidence, step_of
 from node.exchange.reduction import packed_gram_fault, parts_of, resolve
 from node.ledger.evidence import accused, breach_of
 from node.ledger.succession import ABSENT
@@ -62,7 +63,8 @@ class Reducing:
         value = decode_list(signed.body, signed.job, signed.round)
         core.check_leads(signed, "list", value.view)
         haves = open_haves(core, value.haves, value.view)
-        out = [core.convictions.check(evidence) for evidence in value.evidence]
+        against, charged = split_evidence(core, value)
+        out = [core.convictions.check(evidence) for evidence in against]
         rising(out, core.electorate.n, "evidence")
         if len(out) == core.electorate.n:
             raise PeerError("the list leaves nobody for the next round")
@@ -74,7 +76,7 @@ class Reducing:
                 raise PeerError(f"the list leaves out elector {item[0]}, whom {count} HAVEs name")
         if any(e >= core.electorate.n for e, _ in listed):
             raise Malformed("the list names an elector that does not exist")
-        check_applications(core, value)
+        check_entrants(core, value, charged)
         core.lists[signed.id] = value
         core.locks[signed.id] = highest_lock(h.prepared for h in haves)
         core.signed[signed.id] = signed
@@ -234,14 +236,15 @@ class Reducing:
         lock = core.locks[plan.list_id]
         haves = ((core.elector_of(s), decode_have(s.body).nonce_hash) for s in value.haves)
         nonces = {elector: bound for elector, bound in haves if bound}
-        admitted = tuple(application.signer for application in value.applications)
+        door, applications = core.context.door, value.applications
         state = PlanState(
             value.view,
             value.wide,
             value.commitments,
             absent,
             bans,
-            admitted,
+            admitted_of(door, applications),
+            step_of(door, applications, value.probation),
             resolution,
             lock,
             nonces,

@@ -20,6 +20,7 @@ from node.exchange.auditing import (
     contributions,
     first_auditor,
 )
+from node.exchange.core import RoundContext
 from node.identity import peer_id_of, public_key_of
 from node.jobs.auditor import Auditor, Subject
 from node.jobs.closed import Closed
@@ -32,8 +33,10 @@ from node.jobs.progress import Audits
 from node.jobs.telling import tell_finding
 from node.ledger.chain import Head
 from node.ledger.evidence import contradiction
+from node.ledger.probation import PAST_ROUNDS, drawn
+from node.ledger.succession import electorate_of
 from node.ledger.vetting import is_drawn
-from node.ports import Worker
+from node.ports import FloatVector, Worker
 from node.types import Digest, PeerId
 from node.wire.audit import (
     KIND,
@@ -127,6 +130,8 @@ class Auditing:
         self._queue: asyncio.PriorityQueue[_Turn] = asyncio.PriorityQueue()
         """Bounded by the open cases: each is queued once."""
         self._turns = 0
+        self._starts: dict[int, tuple[RoundContext, FloatVector]] = {}
+        """Round -> what steps of it start from, as long as strangers may contribute to it."""
 
     # Rounds ------------------------------------------------------------------------------------
 
@@ -138,6 +143,7 @@ class Auditing:
 
     def missed(self, round_: int) -> None:
         """Rounds up to ``round_`` were certified, and not seen here."""
+        self._starts.clear()
         self._round = round_
         self._history.missed()
 
@@ -145,6 +151,9 @@ class Auditing:
         """A round was certified: draw, keep what we may have to open, look into what is ours."""
         decision, electorate = closed.decision, closed.context.electorate
         self._round = decision.round
+        if self.auditor.manifest.admission.mode == "open":
+            self._starts[decision.round] = closed.context, closed.params
+            self._starts.pop(decision.round - PAST_ROUNDS - 1, None)
         if not self.is_on or decision.skip:
             return
         oldest = decision.round - CASES_KEPT_ROUNDS
@@ -156,21 +165,38 @@ class Auditing:
             if is_drawn(closed.decision_id, each.commitment_id, self._rate):
                 self._draw(closed, each, plan)
         self._history.note(decision, electorate, closed.opened, closed.after_skip)
+        self._draw_strangers(closed)
+
+    def _draw_strangers(self, closed: Closed) -> None:
+        """What was drawn of contributions on probation: each starts from a new local memory."""
+        context, decision = closed.context, closed.decision
+        for audit in drawn(decision, closed.decision_id, context.electorate, context.terms):
+            signed, start = closed.signed.get(audit.commitment), self._starts.get(audit.round)
+            electors = electorate_of(context.terms, audit.round)
+            if signed and start and electors:  # else others have seen it
+                on = Contribution(signed, closed.opened[audit.commitment])
+                follows = on.commitment.local_before == self.auditor.new
+                case = Case(on, closed.decision_id, electors, audit.auditor)
+                self._follow(case, Subject(on, *start, follows))
 
     def _draw(self, closed: Closed, drawn: Contribution, plan: Sequence[Contribution]) -> None:
         first = first_auditor(closed.decision_id, drawn, plan)
         if first is None:
             return
         case = Case(drawn, closed.decision_id, closed.context.electorate, first)
-        self.tally.open(case)
         if drawn.author == self._own:
+            self.tally.open(case)
             self._openings.keep(drawn.round, case.electorate, closed.local)
             return
         before = drawn.commitment.local_before
         follows = self._history.follows(drawn.author, before, self.auditor.new)
-        subject = Subject(drawn, closed.context, closed.params, follows)
-        open_ = self._open[drawn.commitment_id] = _Open(case, subject)
-        if first == self._own:
+        self._follow(case, Subject(drawn, closed.context, closed.params, follows))
+
+    def _follow(self, case: Case, subject: Subject) -> None:
+        """Count findings on another's contribution; look into it if it is ours to."""
+        self.tally.open(case)
+        open_ = self._open[case.contribution.commitment_id] = _Open(case, subject)
+        if case.first == self._own:
             self._look_into(open_, drawn=True)
 
     def _look_into(self, open_: _Open, *, drawn: bool) -> None:
@@ -239,7 +265,8 @@ class Auditing:
         if other is not None and (found := contradiction(other, signed)) is not None:
             self._group.create_task(self._convict(found))
         case = self._count(signed)
-        if case is None or signed.signer != case.first:
+        is_liar = any(key == signed.signer for key, _ in self._refuted)
+        if case is None or signed.signer != case.first or is_liar:
             return
         open_ = self._open.get(case.contribution.commitment_id)
         if open_ is not None and decode_finding(signed.body).verdict in OBJECTIONS:

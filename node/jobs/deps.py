@@ -9,6 +9,7 @@ from node.identity import Signer, Verifier
 from node.jobs.proofs import Proofs
 from node.memory.methods import MemoryMethods
 from node.ports import Behaviour, Ports
+from node.ranges import Ranges
 from node.types import PeerId
 
 
@@ -31,6 +32,8 @@ class RunnerDeps:
     """Answers peers for the shared memories of jobs."""
     proofs: Proofs
     """Evidence that this node holds."""
+    ranges: Ranges
+    """How many peers of one address range may have what is scarce."""
     on_electors: Callable[[], None]
     """An electorate changed."""
     on_event: Callable[..., None]

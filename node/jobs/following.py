@@ -78,6 +78,9 @@ def why_following(head: Head, public_key: bytes) -> str:
     banned = head.bans.get(public_key)
     if banned is not None:
         return f"banned by the certificate of round {banned}: it lied, as evidence shows"
+    member = head.probation.member(public_key)
+    if member is not None:
+        return f"on probation: {member.passed} of {head.admission.audits} audits passed"
     if any(electors.index(public_key) is not None for _, electors in head.terms):
         return (
             f"following: dropped, since {ABSENT_ROUNDS} rounds in a row went by without this node"

@@ -134,12 +134,15 @@ class ElectorateSection(Settings):
 class AdmissionSection(Settings):
     """Who may enter the electorate later. Founders that lost their seat by absence always may."""
 
-    mode: Literal["list", "work"] = "list"
-    """``list``: those in ``peers``; ``work``: also whoever proves work, a few at a time."""
+    mode: Literal["list", "work", "open"] = "list"
+    """``list``: those in ``peers``; also, a few at a time, ``work``: whoever proves work, or
+    ``open``: whoever passes probation."""
     peers: Many[Annotated[str, AfterValidator(peer)]] = Field(default=(), max_length=1024)
     """Peer ids that may enter at any time."""
     work_bits: int = Field(default=24, ge=1, le=40)
     """Leading zero bits of the proof of work: 2^bits hashes on average, about 2 us each."""
+    audits: int = Field(default=8, ge=1, le=1000)
+    """Audits that a stranger passes on probation; a quarter of its contributions are drawn."""
 
 
 class AuditSection(Settings):
@@ -162,6 +165,12 @@ class JobManifest(Settings):
     audit: AuditSection = AuditSection()
     electorate: ElectorateSection = ElectorateSection()
     admission: AdmissionSection = AdmissionSection()
+
+    @model_validator(mode="after")
+    def _audits_strangers(self) -> "JobManifest":
+        if self.admission.mode == "open" and not self.audit.rate:
+            raise ValueError('admission.mode "open" rests on audits: give audit.rate above 0')
+        return self
 
     @model_validator(mode="after")
     def _small(self) -> "JobManifest":
@@ -258,7 +267,7 @@ class SignedManifest:
         founders = Electorate.of(map(public_key_of, self.founders))
         said = self.manifest.admission
         keys = frozenset(map(public_key_of, (*self.founders, *said.peers)))
-        rules = AdmissionRules(said.mode, keys, said.work_bits)
+        rules = AdmissionRules(said.mode, keys, said.work_bits, said.audits)
         vetting = Vetting(self.manifest.audit.rate if self.manifest.exchange.f else 0.0)
         return genesis(self.job_id, founders, self.manifest.job.rounds, rules, vetting)
 

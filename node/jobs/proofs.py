@@ -201,6 +201,10 @@ class Gate:
         """As in ``Transport``."""
         return self._inner.connected()
 
+    def seen_at(self, peer: PeerId) -> str:
+        """As in ``Transport``."""
+        return self._inner.seen_at(peer)
+
     def traffic(self) -> Mapping[PeerId, tuple[int, int]]:
         """As in ``Transport``."""
         return self._inner.traffic()

@@ -18,13 +18,14 @@ from node.jobs.records import JobRecords
 from node.jobs.round_flow import RoundOutcome
 from node.jobs.serving import Shelf
 from node.jobs.work import apply_results, start_state
+from node.ledger.admission import Entrants
 from node.ledger.chain import Head, extend
 from node.ledger.votes import decision_id
 from node.ports import Compute, FloatVector
 from node.state.outer import OuterState
 from node.state.snapshot import state_root
 from node.types import Digest
-from node.wire.messages import Decision, Signed
+from node.wire.messages import Decision
 
 S_PER_PARAM = 5e-9
 """Cost of one step of the state for one parameter, in seconds, for the simulator."""
@@ -141,7 +142,7 @@ class Replica:
         deadlines: Deadlines,
         wide_first: bool,
         quiet: frozenset[int],
-        applicants: tuple[Signed, ...],
+        entrants: Entrants,
     ) -> RoundContext:
         """Facts of the next round.
 
@@ -151,7 +152,7 @@ class Replica:
             deadlines: of this node.
             wide_first: see docs/protocol.md, "Leader".
             quiet: electors for whose commitment nobody waits here.
-            applicants: see ``RoundContext``.
+            entrants: see ``RoundContext``.
         """
         head = self.head
         return RoundContext(
@@ -169,7 +170,7 @@ class Replica:
             quiet=quiet,
             terms=head.terms,
             door=head.door,
-            applicants=applicants,
+            entrants=entrants,
             vetting=head.vetting,
         )
 

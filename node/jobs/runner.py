@@ -21,6 +21,7 @@ from node.jobs.following import Following, check_dropped, sharing, why_following
 from node.jobs.geometry import geometry
 from node.jobs.mailbox import Mailbox
 from node.jobs.manifest import SignedManifest
+from node.jobs.newcomers import Newcomers
 from node.jobs.progress import Progress
 from node.jobs.recomputing import Recomputing
 from node.jobs.records import JobRecords
@@ -29,7 +30,6 @@ from node.jobs.replica import Replica
 from node.jobs.round_flow import RoundFlow, RoundOutcome
 from node.jobs.round_start import begin_round
 from node.jobs.scope import Scope, first_of
-from node.jobs.seats import Applicants, Applying
 from node.jobs.shard import shard_of
 from node.jobs.silence import Silence
 from node.jobs.sync import Catcher
@@ -39,7 +39,8 @@ from node.ledger.evidence import accused, breach_of
 from node.ledger.succession import ABSENT
 from node.ports import Worker
 from node.types import PeerId
-from node.wire.messages import Ack, Evidence, FetchReply, FetchRequest, RoundMessage
+from node.wire.chain_messages import Ack
+from node.wire.messages import Evidence, FetchReply, FetchRequest, RoundMessage
 
 STATE_RETRY_S = 0.25
 """Pause before a state that nobody gave is asked for again."""
@@ -63,7 +64,7 @@ class JobRunner:
         self._genesis = signed.genesis
         self._records = JobRecords(deps.ports.store, self.job)
         self._mailbox = Mailbox()
-        self.applicants = Applicants(deps.verify)
+        self.newcomers = Newcomers(deps, self.manifest)
         limits = self.manifest.round
         self._deadlines = DeadlineEstimator(
             Bounds(limits.commit_s_min, limits.commit_s_max, limits.view_s_min, limits.view_s_max)
@@ -165,7 +166,6 @@ class JobRunner:
                 self._courier, ports.transport, self._records, ports.compute, self.deps.verify,
                 self.deps.on_blame,
             )  # fmt: skip
-            self._applying = Applying(self.deps.signer, ports.compute, group, self._courier)
             group.create_task(self.replica.run_snapshots())
             founders = self._genesis.electorate
             self.remembering = remember(
@@ -178,6 +178,7 @@ class JobRunner:
                 self.progress.audits, self._may_vote, self._convict,
             )  # fmt: skip
             self.replica.auditable = self.auditing.is_on
+            self.newcomers.start(group, self._courier, g, worker, self._records, self.auditing)
             await self.auditing.start(self.replica.head.round)
             group.create_task(self.auditing.run())
             group.create_task(self.recomputing.run(self._courier, self._may_vote, self._convict))
@@ -211,7 +212,7 @@ class JobRunner:
         if replica.is_current:
             self.progress.reason = why_following(self.head, self.deps.signer.public_key)
             if self._may_vote:
-                await self._applying.ask(self.head, self._others())
+                await self.newcomers.ask(self.head, replica.state.params, self._others())
             await asyncio.sleep(self._following.pause_s(self.head.round > before))
 
     def _note_electors(self, before: Electorate) -> None:
@@ -238,8 +239,8 @@ class JobRunner:
         g = replica.g.with_electorate(self.manifest, self.head.electorate, self.head.liars)
         waits = self._deadlines.deadlines()
         quiet = self._silence.quiet(self.head.electorate, round_)
-        seats = self.applicants.chosen(self.head)
-        context = replica.context(self.me, g.rules, waits, self._wide_first, quiet, seats)
+        entrants = self.newcomers.entrants(self.head)
+        context = replica.context(self.me, g.rules, waits, self._wide_first, quiet, entrants)
         machine, work = await begin_round(context, g, replica, self._records, self.deps, signer)
         async with Scope() as scope:
             flow = self.flow = RoundFlow(

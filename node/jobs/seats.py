@@ -15,6 +15,7 @@ from node.ledger.admission import work
 from node.ledger.chain import Head
 from node.merkle import digest
 from node.ports import Compute
+from node.ranges import Range, Ranges
 from node.types import PeerId
 from node.wire.admission import (
     KIND,
@@ -27,6 +28,8 @@ from node.wire.messages import Signed
 APPLY_METHOD = "apply/1"
 APPLICANTS_MAX = 64
 """Applications that are kept of one job."""
+RANGE_APPLICANTS = 4
+"""Of strangers of one narrow address range."""
 WORK_AT_ONCE = 1 << 14
 """Nonces that are tried in one go on the maths lane."""
 HASH_S = 2e-6
@@ -38,10 +41,19 @@ class Applicants:
     """Applications that an elector holds: the newest of each key."""
 
     verify: Verifier
+    ranges: Ranges = field(default_factory=Ranges)
     _held: dict[bytes, Signed] = field(default_factory=dict)
+    _from: dict[bytes, tuple[Range, ...]] = field(default_factory=dict)
+    """Key -> where its application came from."""
 
-    def take(self, peer: PeerId, signed: Signed, head: Head) -> None:
+    def take(self, peer: PeerId, signed: Signed, head: Head, seen_at: str = "") -> None:
         """Keep an application that its author sent.
+
+        Args:
+            peer: who sent it.
+            signed: what.
+            head: where the job stands.
+            seen_at: multiaddr that its stream comes from; empty: not known.
 
         Raises:
             Refused: it may not enter now; its author may not know that yet.
@@ -49,16 +61,45 @@ class Applicants:
         """
         if public_key_of(peer) != signed.signer:
             raise PeerError("an application is sent by who signed it")
-        full = len(self._held) >= APPLICANTS_MAX and signed.signer not in self._held
-        if full and head.door.is_stranger(signed.signer):
-            raise Refused("too many apply")
+        origin = self.ranges.of((seen_at,)) if seen_at else ()
+        gone = self._whose_place(signed.signer, origin, head)
         try:
             head.door.check(signed, self.verify)
         except (Malformed, BadSignature):
             raise
         except PeerError as error:
             raise Refused(str(error)) from error
-        self._held[signed.signer] = signed
+        if gone is not None:
+            self._drop(gone)
+        self._held[signed.signer], self._from[signed.signer] = signed, origin
+
+    def _drop(self, key: bytes) -> None:
+        del self._held[key], self._from[key]
+
+    def _whose_place(self, key: bytes, origin: tuple[Range, ...], head: Head) -> bytes | None:
+        """Whom an application takes the place of: a stranger whose turn comes later. None: nobody.
+
+        So a flood of strangers shuts no other one out for good, and one address range sends few.
+
+        Raises:
+            Refused: it is the turn of all others before.
+        """
+        if not self._may_wait(key, head) or (key in self._held and self._from[key] == origin):
+            return None
+        rivals = [other for other in self._held if other != key and self._may_wait(other, head)]
+        full = self.ranges.full(origin, (self._from[other] for other in rivals), RANGE_APPLICANTS)
+        if full is not None:
+            rivals = [other for other in rivals if full in self._from[other]]
+        elif len(self._held) < APPLICANTS_MAX or key in self._held:
+            return None
+        last = max((key, *rivals), key=head.door.turn)
+        if last == key:
+            raise Refused(f"too many apply{f' from {full.name}' if full else ''}")
+        return last
+
+    def _may_wait(self, key: bytes, head: Head) -> bool:
+        """Whether a key has no more right to be held than any other stranger's."""
+        return head.door.is_stranger(key) and head.probation.member(key) is None
 
     def chosen(self, head: Head) -> tuple[Signed, ...]:
         """Those that a list of the next round may seat; what is stale goes."""
@@ -66,7 +107,7 @@ class Applicants:
             try:
                 head.door.check_claim(signed)
             except PeerError:
-                del self._held[key]
+                self._drop(key)
         return head.door.choose(self._held)
 
 
@@ -86,14 +127,13 @@ class Applying:
         key, door = self.signer.public_key, head.door
         if key in head.bans or head.electorate.index(key) is not None:
             return
-        if door.is_stranger(key):
-            if door.rules.mode == "list":
-                return
-            if self._nonce is None:
-                if not self._works:
-                    self._works = True
-                    self.group.create_task(self._work(head))
-                return
+        if door.is_stranger(key) and door.rules.mode == "list":
+            return
+        if door.is_stranger(key) and door.rules.mode == "work" and self._nonce is None:
+            if not self._works:
+                self._works = True
+                self.group.create_task(self._work(head))
+            return
         body = encode_application(Application(head.round, self._nonce or 0))
         signature = self.signer.sign(KIND, head.job, 0, body)
         request = encode_signed_application(Signed(KIND, head.job, 0, key, body, signature))

@@ -14,6 +14,7 @@ from node.jobs.auditor import OPENING_METHOD
 from node.jobs.courier import FETCH_METHOD, ROUND_METHOD, UNKNOWN_JOB
 from node.jobs.deps import RunnerDeps
 from node.jobs.manifest import SignedManifest, decode_signed_manifest
+from node.jobs.probation import PROBATION_METHOD
 from node.jobs.recomputing import (
     OBJECTION_METHOD,
     REQUEST_BYTES,
@@ -43,6 +44,7 @@ from node.wire.audit import (
 from node.wire.convert import decode_fetch, decode_round, encode_ack, encode_fetched
 from node.wire.convert_ledger import decode_chain_request, decode_state_request
 from node.wire.limits import CHUNKS_ASKED_MAX, PAYLOAD_BYTES_MAX
+from node.wire.probation import PAST_COMMITMENT_BYTES_MAX, decode_past_commitment
 
 R = TypeVar("R")
 
@@ -147,6 +149,8 @@ class JobService:
         transport.serve(ROW_METHOD, self._on_row, request_bytes_max=REQUEST_BYTES)
         transport.serve(OBJECTION_METHOD, self._on_objection, request_bytes_max=REQUEST_BYTES)
         transport.serve(APPLY_METHOD, self._on_application, request_bytes_max=APPLICATION_BYTES)
+        most = PAST_COMMITMENT_BYTES_MAX
+        transport.serve(PROBATION_METHOD, self._on_probation, request_bytes_max=most)
 
     def _runner(self, job: JobId, peer: PeerId) -> JobRunner:
         """The job that a peer calls for."""
@@ -206,28 +210,35 @@ class JobService:
 
     async def _on_finding(self, peer: PeerId, request: bytes) -> bytes:
         signed = self._decoded(peer, decode_signed_finding, request)
-        try:
-            if decode_finding(signed.body).verdict is Verdict.FALSE_ANSWER:
-                runner = self._runner(signed.job, peer)
-                runner.recomputing.refuting.on_finding(peer, signed, runner.head.round)
-            else:
-                self._auditing(signed.job, peer).on_finding(peer, signed)
-        except PeerError as error:
-            if not isinstance(error, Refused):
-                self._blame(peer, error)
-            raise
+        if self._decoded(peer, decode_finding, signed.body).verdict is Verdict.FALSE_ANSWER:
+            runner = self._runner(signed.job, peer)
+            refuting, certified = runner.recomputing.refuting, runner.head.round
+            self._blaming(peer, lambda: refuting.on_finding(peer, signed, certified))
+            return b""
+        auditing = self._auditing(signed.job, peer)
+        self._blaming(peer, lambda: auditing.on_finding(peer, signed))
         return b""
 
     async def _on_application(self, peer: PeerId, request: bytes) -> bytes:
         signed = self._decoded(peer, decode_signed_application, request)
         runner = self._runner(signed.job, peer)
+        self._blaming(peer, lambda: runner.newcomers.take_application(peer, signed, runner.head))
+        return b""
+
+    async def _on_probation(self, peer: PeerId, request: bytes) -> bytes:
+        signed = self._decoded(peer, decode_past_commitment, request)
+        runner = self._runner(signed.job, peer)
+        self._blaming(peer, lambda: runner.newcomers.take_contribution(peer, signed, runner.head))
+        return b""
+
+    def _blaming(self, peer: PeerId, take: Callable[[], None]) -> None:
+        """Take what a peer sent; it is scored for what it should not send."""
         try:
-            runner.applicants.take(peer, signed, runner.head)
+            take()
         except PeerError as error:
             if not isinstance(error, Refused):
                 self._blame(peer, error)
             raise
-        return b""
 
     async def _on_answer(self, peer: PeerId, request: bytes) -> bytes:
         job, round_, id_ = self._decoded(peer, decode_answer_request, request)

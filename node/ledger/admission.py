@@ -9,16 +9,18 @@ Source:
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from node.errors import BadSignature, PeerError
 from node.identity import Verifier
 from node.ledger.electorate import Electorate, quorum_of
+from node.ledger.probation import Probation, places_of
 from node.merkle import digest
 from node.types import ELECTORS_MAX, JobId
 from node.wire.admission import KIND, decode_application
-from node.wire.messages import Signed
+from node.wire.messages import Evidence, Signed
+from node.wire.probation_messages import NO_STEP, ProbationStep
 
 WINDOW_ROUNDS = 10
 """Rounds in which strangers get at most max(1, n // 8) seats."""
@@ -30,11 +32,28 @@ FRESH_ROUNDS = 16
 class AdmissionRules:
     """What the manifest says. By default nobody but who had a seat before may enter."""
 
-    mode: Literal["list", "work"] = "list"
+    mode: Literal["list", "work", "open"] = "list"
     keys: frozenset[bytes] = frozenset()
     """Public keys that may always enter: the founders, and those that the manifest lists."""
     work_bits: int = 0
     """Leading zero bits that a stranger's proof of work has."""
+    audits: int = 0
+    """Audits that a stranger must pass on probation, in mode ``open``."""
+
+
+@dataclass(frozen=True)
+class Entrants:
+    """What a leader would list of strangers and others who want a seat."""
+
+    applications: tuple[Signed, ...] = ()
+    """Best first."""
+    probation: tuple[Signed, ...] = ()
+    """Commitments of who is on probation, and findings that their audits passed."""
+    charges: tuple[Evidence, ...] = ()
+    """Against who is on probation, by rising key."""
+
+
+NOBODY = Entrants()
 
 
 @dataclass(frozen=True)
@@ -49,6 +68,7 @@ class Door:
     """Public keys that decisions before it banned."""
     admitted: tuple[int, ...] = ()
     """Rounds in which strangers were seated, one for each of them."""
+    probation: Probation = field(default_factory=Probation)
 
     def strangers_max(self) -> int:
         """How many may enter that are not on the list."""
@@ -60,6 +80,13 @@ class Door:
     def is_stranger(self, key: bytes) -> bool:
         """Whether a key is not on the list."""
         return key not in self.rules.keys
+
+    def seats(self, key: bytes) -> bool:
+        """Whether an application gets a seat; else it gets a place on probation."""
+        if self.rules.mode != "open" or not self.is_stranger(key):
+            return True
+        member = self.probation.member(key)
+        return member is not None and member.passed >= self.rules.audits
 
     def has_room(self, newcomers: int, listed: int) -> bool:
         """Whether so many may enter by a list that holds ``listed`` electors.
@@ -81,6 +108,8 @@ class Door:
         """
         if any(key in self.bans or self.electorate.index(key) is not None for key in keys):
             raise BadSignature("who is to enter is banned, or has a seat")
+        if not all(map(self.seats, keys)):
+            raise BadSignature(f"a stranger is to enter without {self.rules.audits} passed audits")
         strangers = sum(map(self.is_stranger, keys))
         if strangers > self.strangers_max():
             text = f"{strangers} strangers are to enter, at most {self.strangers_max()} may"
@@ -90,6 +119,33 @@ class Door:
             raise BadSignature(
                 f"{text}, and the {listed} listed would be no quorum, or 64 are full"
             )
+
+    def check_step(self, step: ProbationStep, out: Collection[bytes]) -> None:
+        """Check what a decision (or a list) changes of probation.
+
+        Args:
+            step: what it changes.
+            out: public keys that it bans or seats.
+
+        Raises:
+            BadSignature: it gives a place to who may have none, or counts what may not count.
+        """
+        if step == NO_STEP:
+            return
+        if self.rules.mode != "open":
+            raise BadSignature("this job admits nobody on probation")
+        self.probation.check(step, self.round)
+        for key in step.entered:
+            known = self.electorate.index(key) is not None or self.probation.member(key)
+            if known or not self.is_stranger(key) or key in self.bans or key in out:
+                raise BadSignature("a place on probation for who may not have one")
+        if len(step.entered) > self.places_free(step, out):
+            raise BadSignature(f"more than {places_of(self.electorate.n)} are on probation")
+
+    def places_free(self, step: ProbationStep, out: Collection[bytes]) -> int:
+        """Places for newcomers, besides those who stay after a decision."""
+        left = self.probation.left(step, self.round, out, self.rules.audits)
+        return max(0, places_of(self.electorate.n) - len(left))
 
     def check(self, signed: Signed, verify: Verifier) -> bytes:
         """The public key that an application (peer input) would seat.
@@ -116,26 +172,49 @@ class Door:
         if self.is_stranger(key):
             if self.rules.mode == "list":
                 raise PeerError("the job admits listed peers only")
-            if not has_worked(self.job, key, application.nonce, self.rules.work_bits):
+            works = self.rules.mode == "work"
+            if works and not has_worked(self.job, key, application.nonce, self.rules.work_bits):
                 raise PeerError(f"the proof of work lacks {self.rules.work_bits} zero bits")
         return key
 
+    def turn(self, key: bytes) -> bytes:
+        """Whose turn it is among strangers, the least; it is another's each round."""
+        return digest("admission turn", self.job + self.round.to_bytes(8, "big") + key)
+
     def choose(self, applications: Mapping[bytes, Signed]) -> tuple[Signed, ...]:
-        """Those that check, as many strangers among them as may enter at once: listed ones first.
+        """Those that may enter at once, if there is room for all: listed ones first.
 
-        Whose turn it is among strangers, a hash decides that is another one each round.
+        Then come as many strangers as may be seated, and those who may get a place on probation.
         """
-        place = self.job + self.round.to_bytes(8, "big")
         listed = sorted(key for key in applications if not self.is_stranger(key))
-        others = sorted(
-            applications.keys() - {*listed}, key=lambda key: digest("admission turn", place + key)
-        )
-        return tuple(applications[key] for key in (*listed, *others[: self.strangers_max()]))
+        others = sorted(applications.keys() - {*listed}, key=self.turn)
+        seated = [key for key in others if self.seats(key)][: self.strangers_max()]
+        waiting = [k for k in others if not self.seats(k) and not self.probation.member(k)]
+        places = waiting[: places_of(self.electorate.n)]
+        return tuple(applications[key] for key in (*listed, *seated, *places))
 
-    def fitting(self, chosen: Sequence[Signed], listed: int) -> tuple[Signed, ...]:
-        """As many of them, from the first, as a list may seat; by rising key."""
-        most = next(k for k in range(len(chosen), -1, -1) if self.has_room(k, listed))
-        return tuple(sorted(chosen[:most], key=lambda signed: signed.signer))
+    def fitting(
+        self,
+        chosen: Sequence[Signed],
+        listed: int,
+        step: ProbationStep = NO_STEP,
+        bans: Collection[bytes] = (),
+    ) -> tuple[Signed, ...]:
+        """As many of them, from the first, as a list may let in; by rising key.
+
+        Args:
+            chosen: see ``choose``.
+            listed: electors that the list holds.
+            step: what it says of those on probation.
+            bans: public keys that it bans.
+        """
+        chosen = [signed for signed in chosen if signed.signer not in bans]
+        seats = [signed for signed in chosen if self.seats(signed.signer)]
+        most = next(k for k in range(len(seats), -1, -1) if self.has_room(k, listed))
+        out = {*bans, *(signed.signer for signed in seats[:most])}
+        places = [signed for signed in chosen if not self.seats(signed.signer)]
+        let_in = (*seats[:most], *places[: self.places_free(step, out)])
+        return tuple(sorted(let_in, key=lambda signed: signed.signer))
 
 
 def has_worked(job: JobId, key: bytes, nonce: int, bits: int) -> bool:

@@ -13,12 +13,14 @@ from node.identity import Verifier
 from node.ledger.admission import WINDOW_ROUNDS, AdmissionRules, Door
 from node.ledger.electorate import Electorate
 from node.ledger.frontier import Frontier
+from node.ledger.probation import Probation
 from node.ledger.succession import UNLISTED, Terms, extended, next_electorate
 from node.ledger.vetting import Vetting
 from node.ledger.votes import check_certificate, decision_id
 from node.merkle import digest
 from node.types import Digest, JobId
 from node.wire.messages import Certificate, Decision
+from node.wire.probation_messages import NO_STEP
 
 
 def genesis_id(job: JobId) -> Digest:
@@ -55,6 +57,8 @@ class Head:
     """Who may enter."""
     admitted: tuple[int, ...] = ()
     """Rounds of late in which strangers entered, one for each."""
+    probation: Probation = field(default_factory=Probation)
+    """Strangers that contribute without a vote and without weight."""
     vetting: Vetting = field(default_factory=Vetting)
     """What audits came to, where the manifest asks for f to follow from it."""
 
@@ -67,8 +71,9 @@ class Head:
     def door(self) -> Door:
         """What decides who may enter by the next decision."""
         return Door(
-            self.job, self.round + 1, self.electorate, self.admission, self.bans, self.admitted
-        )
+            self.job, self.round + 1, self.electorate, self.admission, self.bans, self.admitted,
+            self.probation,
+        )  # fmt: skip
 
 
 def genesis(
@@ -117,6 +122,7 @@ def extend(head: Head, decision: Decision, id_: Digest) -> Head:
         bans={**head.bans, **dict.fromkeys(decision.bans, decision.round)},
         terms=extended(head.terms, decision.round + 1, electorate),
         admitted=_admitted(head, decision),
+        probation=_probation(head, decision, id_),
         vetting=head.vetting.after(head.electorate, decision, id_),
     )
 
@@ -129,6 +135,13 @@ def _admitted(head: Head, decision: Decision) -> tuple[int, ...]:
     recent = [r for r in head.admitted if r > decision.round - WINDOW_ROUNDS]
     strangers = sum(map(head.door.is_stranger, _newcomers(head, decision)))
     return (*recent, *[decision.round] * strangers)
+
+
+def _probation(head: Head, decision: Decision, id_: Digest) -> Probation:
+    if head.admission.mode != "open":
+        return head.probation
+    chain = id_, head.electorate, head.terms
+    return head.probation.after(decision, *chain, _newcomers(head, decision), head.admission.audits)
 
 
 def _next(head: Head, decision: Decision) -> Electorate:
@@ -159,13 +172,18 @@ def check_parent(head: Head, decision: Decision) -> None:
     named = [e for e, _ in (*decision.plan, *decision.refused)]
     if any(e >= head.electorate.n for e in (*named, *decision.unrevealed)):
         raise BadSignature("the decision names an elector that does not exist")
-    if any(head.electorate.index(key) is None for key in decision.bans):
-        raise BadSignature("the decision bans somebody who is no elector")
-    if len(decision.bans) == head.electorate.n:
+    banned = [key for key in decision.bans if head.electorate.index(key) is not None]
+    if not head.probation.accusable.issuperset({*decision.bans} - {*banned}):
+        raise BadSignature("the decision bans somebody who is no elector, nor on probation")
+    if len(banned) == head.electorate.n:
         raise BadSignature("the decision bans everybody")
     others = [why for _, why in decision.refused if why not in UNLISTED]
     listed = 0 if decision.skip else len(decision.plan) + len(others)
-    head.door.check_keys(_newcomers(head, decision), listed)
+    newcomers = _newcomers(head, decision)
+    head.door.check_keys(newcomers, listed)
+    if decision.skip and decision.probation != NO_STEP:
+        raise BadSignature("a SKIP counts nobody's probation")
+    head.door.check_step(decision.probation, {*decision.bans, *newcomers})
     if decision.electors != _next(head, decision).keys:
         raise BadSignature("the next electorate is not the one that follows from the decision")
     head.vetting.check_cleared(decision)

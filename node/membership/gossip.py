@@ -163,7 +163,7 @@ class Gossip:
             if isinstance(error, PeerError):
                 self._view.blame(peer, error.reason, self._clock.unix_s())
             return
-        self._view.called(peer, True, self._clock.unix_s())
+        self._view.called(peer, True, self._clock.unix_s(), self._transport.seen_at(peer))
         try:
             await self._learn_from(peer, reply)
         except PeerError:
@@ -172,7 +172,7 @@ class Gossip:
     async def _on_call(self, caller: PeerId, request: bytes) -> bytes:
         if self._view.is_shunned(caller, self._clock.unix_s()):
             raise Refused("shunned", caller)
-        self._view.called(caller, True, self._clock.unix_s())
+        self._view.called(caller, True, self._clock.unix_s(), self._transport.seen_at(caller))
         await self._learn_from(caller, request)
         return self._message(EXCHANGE_RECORDS_MAX - 1)
 

@@ -1,7 +1,11 @@
 """Why a peer that is needed is not here, in words. Pure."""
 
+from collections.abc import Sequence
+
 from node.membership.worth import Peer
 from node.types import PeerId
+
+PEERS_EXPLAINED = 4
 
 
 def missing(peer: Peer | None, now: float, banned: str = "") -> str:
@@ -35,3 +39,18 @@ def short(peer_id: PeerId) -> str:
 
 def _calls(count: int) -> str:
     return "one call" if count == 1 else f"{count} calls"
+
+
+def explain(lacking: Sequence[tuple[PeerId, str]], needed: int) -> str:
+    """One sentence on the electors that are missing.
+
+    Args:
+        lacking: (peer, why) of each.
+        needed: how many electors there are.
+    """
+    if not lacking:
+        return f"all {needed} electors are here"
+    more = len(lacking) - PEERS_EXPLAINED
+    tail = f", and {more} more" if more > 0 else ""
+    shown = ", ".join(f"{short(peer)} {reason}" for peer, reason in lacking[:PEERS_EXPLAINED])
+    return f"{len(lacking)} of {needed} electors are missing: {shown}{tail}"

@@ -8,7 +8,6 @@ turn costs does not grow with the swarm.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from node.config import split_peer_address
 from node.errors import Unavailable
 from node.identity import Signer, Verifier, verify
 from node.membership.board import ManifestBoard, ManifestId
+from node.membership.config import MembershipConfig
 from node.membership.gossip import Gossip
 from node.membership.listing import Listing
 from node.membership.record import PeerRecord, make_record
@@ -27,31 +27,6 @@ from node.types import JobId, PeerId
 SEQUENCE_KEY = "membership/sequence"
 JOINED_AT_ONCE_MAX = 4
 """Peers that the DHT is joined with in one turn."""
-
-
-@dataclass(frozen=True)
-class MembershipConfig:
-    """What the service is told. Durations are seconds."""
-
-    swarm: str
-    join: Sequence[str] = ()
-    """Bootstrap peers: multiaddrs that end with /p2p/ID."""
-    announce: Sequence[str] = ()
-    """Addresses to tell; empty: those of the transport."""
-    peers_max: int = 256
-    version: str = ""
-    incarnation: int = 0
-    """How often the slot log was lost."""
-    serves_any: bool = False
-    """We serve every job that the swarm publishes."""
-    quick_s: float = 0.15
-    """Pause between turns at first ..."""
-    quick_for_s: float = 1.5
-    """... for so long; then each is 1.5 times the last, up to ``period_s``."""
-    period_s: float = 5.0
-    call_timeout_s: float = 5.0
-    ttl_s: float = 120.0
-    """Life of our record, announced again at a third of it: a silent peer is missed after that."""
 
 
 class MembershipService:
@@ -97,7 +72,9 @@ class MembershipService:
             peer, address = split_peer_address(text)
             if peer != signer.peer_id:
                 self._bootstrap.setdefault(peer, []).append(address)
-        self.view = View(signer.peer_id, config.peers_max, list(self._bootstrap), rng.bytes(16))
+        self.view = View(
+            signer.peer_id, config.peers_max, list(self._bootstrap), rng.bytes(16), config.ranges
+        )
         self.split = SplitWatch()
         self.board = ManifestBoard(
             config.swarm, self.view, transport, discovery, clock, manifest_id, config.call_timeout_s

@@ -10,23 +10,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from node.membership.missing import missing, short
+from node.membership.crowd import Crowd
+from node.membership.missing import explain, missing
 from node.membership.record import PeerRecord
 from node.membership.worth import (
-    BLAME,
-    BLAME_OTHER,
     LONG_KNOWN_SHARE,
     SHUN_BELOW,
-    SHUN_S,
     Peer,
     Rank,
     Usable,
     current_score,
     decayed_score,
+    find_usable,
     find_worst,
+    lower_score,
     luck,
     rank,
+    shun,
 )
+from node.ranges import Ranges
 from node.types import JobId, PeerId
 
 EXPIRED_KEPT_S = 3600.0
@@ -34,9 +36,6 @@ EXPIRED_KEPT_S = 3600.0
 RETRY_S_MIN = 0.5
 RETRY_S_MAX = 60.0
 """Wait after a failed call; doubles with every failure in a row."""
-
-_PEERS_EXPLAINED = 4
-_REASONS_MAX = 32
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,19 @@ class View:
         peers_max: Largest number of peers.
         bootstrap: The configured first contacts, which are never evicted.
         salt: Ours alone: nobody can tell which peers luck keeps here.
+        ranges: How many peers of one address range may be in it.
     """
 
     def __init__(
-        self, own: PeerId, peers_max: int, bootstrap: Sequence[PeerId] = (), salt: bytes = b""
+        self,
+        own: PeerId,
+        peers_max: int,
+        bootstrap: Sequence[PeerId] = (),
+        salt: bytes = b"",
+        ranges: Ranges | None = None,
     ) -> None:
         self._salt = salt
+        self._crowd = Crowd(ranges or Ranges())
         self.own = own
         self.peers_max = peers_max
         self.bootstrap = tuple(sorted(set(bootstrap) - {own}))
@@ -93,7 +99,8 @@ class View:
         """Take a verified record, if it is newer than what is known.
 
         Returns:
-            ok: ``new``, ``newer``. Not ok: ``own``, ``same``, ``older``, ``expired``, ``full``.
+            ok: ``new``, ``newer``. Not ok: ``own``, ``same``, ``older``, ``expired``, ``full``, or
+                ``crowded``: its address range is full.
         """
         if record.peer == self.own:
             return Verdict(False, "own")
@@ -103,8 +110,12 @@ class View:
         before = known.record if known else None
         if before and record.sequence <= before.sequence:
             return Verdict(False, "same" if record.sequence == before.sequence else "older")
+        at = (known.seen_at,) if known and known.seen_at else record.addresses
+        if not self._settle_in(record.peer, at, now):
+            return Verdict(False, "crowded")
         peer = self._hold(record.peer, now)
         if peer is None:
+            self._crowd.drop(record.peer)
             return Verdict(False, "full")
         is_new = before is None or before.expires_unix_s <= now
         if before:
@@ -127,8 +138,11 @@ class View:
             if peer.shunned_until <= now and decayed_score(peer, now) > -0.1:
                 self._forget(peer_id)
 
-    def called(self, peer_id: PeerId, ok: bool, now: float) -> None:
-        """Note that a call to ``peer_id`` was answered, or not; or that it called us."""
+    def called(self, peer_id: PeerId, ok: bool, now: float, seen_at: str = "") -> None:
+        """Note that a call to ``peer_id`` was answered, or not; or that it called us.
+
+        ``seen_at`` is where its stream comes from, which counts for more than what it says.
+        """
         peer = self._hold(peer_id, now, met=now if ok else None)
         if peer is None:
             return
@@ -136,6 +150,10 @@ class View:
             if peer.met is None:
                 peer.since = now
             peer.met, peer.failures, peer.retry_at = now, 0, 0.0
+            if seen_at and seen_at != peer.seen_at:
+                peer.seen_at = seen_at
+                if not self._settle_in(peer_id, (seen_at,), now):
+                    self._forget(peer_id)
         else:
             peer.failures += 1
             wait_s = RETRY_S_MIN * 2.0 ** min(peer.failures - 1, 16)
@@ -153,15 +171,11 @@ class View:
         peer = self._hold(peer_id, now)
         if peer is None:
             return
-        if reason in peer.errors or len(peer.errors) < _REASONS_MAX:
-            peer.errors[reason] = peer.errors.get(reason, 0) + 1
-        peer.score = decayed_score(peer, now) - BLAME.get(reason, BLAME_OTHER)
-        peer.scored_at = now
+        lower_score(peer, reason, now)
         self._unsettle()
         if peer.score <= SHUN_BELOW and peer_id not in self.bans:
-            peer.shunned_until = now + SHUN_S
             self._usable = None
-            peer.score, peer.scored_at = SHUN_BELOW / 2, now + SHUN_S
+            shun(peer, now)
 
     def ban(self, peer_id: PeerId, why: str) -> None:
         """Shun a peer for ever, whether it is in the table or comes later."""
@@ -195,7 +209,9 @@ class View:
 
         The same list as before if nothing changed since; it never changes itself.
         """
-        return self._usable_at(now).records
+        if self._usable is None or not self._usable.since <= now < self._usable.until:
+            self._usable = find_usable([peer for _, peer in self.known()], now)
+        return self._usable.records
 
     def heard(self, signed: bytes, now: float) -> PeerRecord | None:
         """The usable record that is encoded so; None: there is none."""
@@ -203,22 +219,6 @@ class View:
         if peer is None or peer.record is None or peer.shunned_until > now:
             return None
         return peer.record if peer.record.expires_unix_s > now else None
-
-    def _usable_at(self, now: float) -> Usable:
-        known = self._usable
-        if known is None or not known.since <= now < known.until:
-            records, until = [], math.inf
-            for _, peer in self.known():
-                record = peer.record
-                if record is None or record.expires_unix_s <= now:
-                    continue
-                until = min(until, record.expires_unix_s)
-                if peer.shunned_until > now:
-                    until = min(until, peer.shunned_until)
-                else:
-                    records.append(record)
-            known = self._usable = Usable(records, now, until)
-        return known
 
     def serving(self, job: JobId, now: float) -> Sequence[PeerId]:
         """Usable peers that say that they serve ``job``, sorted."""
@@ -263,13 +263,7 @@ class View:
             for peer in needed
             if peer != self.own
         ]
-        lacking = [f"{short(peer)} {reason}" for peer, reason in reasons if reason]
-        if not lacking:
-            return f"all {len(needed)} electors are here"
-        more = len(lacking) - _PEERS_EXPLAINED
-        tail = f", and {more} more" if more > 0 else ""
-        shown = ", ".join(lacking[:_PEERS_EXPLAINED])
-        return f"{len(lacking)} of {len(needed)} electors are missing: {shown}{tail}"
+        return explain([(peer, reason) for peer, reason in reasons if reason], len(needed))
 
     def _hold(self, peer_id: PeerId, now: float, met: float | None = None) -> Peer | None:
         """The entry of ``peer_id``, made if need be; None if it is the worst of a full table."""
@@ -280,13 +274,21 @@ class View:
         if peer_id in self.bans:
             peer.shunned_until = math.inf
         is_kept = peer_id in self.kept
-        is_full = not is_kept and len(self._peers) - self._kept_held >= self.peers_max
-        if is_full and not self._make_room(peer, now):
+        is_full = len(self._peers) - self._kept_held >= self.peers_max
+        if not is_kept and is_full and not self._make_room(peer, now):
             return None
         self._peers[peer_id] = peer
         insort(self._ids, peer_id)
         self._kept_held += is_kept
         return peer
+
+    def _settle_in(self, peer_id: PeerId, addresses: Sequence[str], now: float) -> bool:
+        """Find it a place among those of its address range. False: all are worth as much."""
+        peer = self._peers.get(peer_id) or Peer(None, now, now, luck(self._salt, peer_id))
+        gone = self._crowd.settle(peer_id, peer, addresses, self._peers, self.kept, now)
+        for rival in gone or ():
+            self._forget(rival)
+        return gone is not None
 
     def _make_room(self, newcomer: Peer, now: float) -> bool:
         """Forget the worst peer of the full table. False: all are worth more than the newcomer."""
@@ -308,6 +310,7 @@ class View:
         self._settled = (math.inf, -math.inf, None)
 
     def _forget(self, peer_id: PeerId) -> None:
+        self._crowd.drop(peer_id)
         self._kept_held -= peer_id in self.kept
         record = self._peers.pop(peer_id).record
         self._ids.remove(peer_id)

@@ -32,6 +32,8 @@ BLAME_OTHER = 2.0
 """The same, for reasons without an entry."""
 SHUN_BELOW = -10.0
 """A peer whose score falls to this is shunned."""
+REASONS_MAX = 32
+"""Reasons that are counted of one peer."""
 SHUN_S = 300.0
 """How long a peer is shunned; its score then stands at half of SHUN_BELOW."""
 
@@ -56,6 +58,8 @@ class Peer:
     shunned_until: float = 0.0
     score: float = 0.0
     scored_at: float = 0.0
+    seen_at: str = ""
+    """Multiaddr of the other end of its last stream; empty: not known."""
     errors: dict[str, int] = field(default_factory=dict)
     """Reason -> protocol errors."""
 
@@ -81,6 +85,35 @@ def decayed_score(peer: Peer, now: float) -> float:
 def current_score(peer: Peer, now: float) -> float:
     """The same; SHUN_BELOW while it is shunned."""
     return SHUN_BELOW if peer.shunned_until > now else decayed_score(peer, now)
+
+
+def lower_score(peer: Peer, reason: str, now: float) -> None:
+    """It broke the protocol."""
+    if reason in peer.errors or len(peer.errors) < REASONS_MAX:
+        peer.errors[reason] = peer.errors.get(reason, 0) + 1
+    peer.score = decayed_score(peer, now) - BLAME.get(reason, BLAME_OTHER)
+    peer.scored_at = now
+
+
+def shun(peer: Peer, now: float) -> None:
+    """It is out for a while, and then half forgiven."""
+    peer.shunned_until = now + SHUN_S
+    peer.score, peer.scored_at = SHUN_BELOW / 2, now + SHUN_S
+
+
+def find_usable(peers: Sequence[Peer], now: float) -> Usable:
+    """Records that live, of peers that are not shunned, in the same order."""
+    records, until = [], math.inf
+    for peer in peers:
+        record = peer.record
+        if record is None or record.expires_unix_s <= now:
+            continue
+        until = min(until, record.expires_unix_s)
+        if peer.shunned_until > now:
+            until = min(until, peer.shunned_until)
+        else:
+            records.append(record)
+    return Usable(records, now, until)
 
 
 Rank = tuple[bool, int, bool, bool, bool, int]

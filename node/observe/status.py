@@ -71,6 +71,10 @@ class JobStatus:
     """Peer id -> round in which its work was false, as enough auditors found."""
     assurance: str = ""
     """How sure the results of the last certificate are, in words; empty before there is one."""
+    probation: Mapping[str, int] = field(default_factory=dict)
+    """Peer id -> audits passed, of who contributes on probation."""
+    audits_needed: int = 0
+    """Audits that a stranger must pass for a seat; 0: the job admits nobody on probation."""
     rule_liars: int = 0
     """Liars that the rule bears in the round in progress."""
 
@@ -93,6 +97,8 @@ class PeerStatus:
     """It serves every job that the swarm publishes."""
     banned: str = ""
     """Why it is banned, in words; empty: it is not."""
+    probation: str = ""
+    """Where it is on probation and how far, in words; empty: nowhere."""
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,13 @@ class Transport(Protocol):
         """Peers with a live kept stream, sorted."""
         ...
 
+    def seen_at(self, peer: PeerId) -> str:
+        """Multiaddr of the other end of a stream with ``peer``, as it was last seen from here.
+
+        Empty: there was none, or it is not known.
+        """
+        ...
+
     def traffic(self) -> Mapping[PeerId, tuple[int, int]]:
         """Payload bytes (sent, received) per peer since start, framing included."""
         ...

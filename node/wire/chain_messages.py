@@ -1,4 +1,7 @@
-"""What a node asks for that is behind, as plain values, checked in form by ``convert_ledger``."""
+"""Where nodes stand, and what one that is behind asks for, as plain values.
+
+Checked in form by ``convert`` and ``convert_ledger``.
+"""
 
 from dataclasses import dataclass
 
@@ -21,3 +24,11 @@ class StateRequest:
     job: JobId
     state_root: Digest
     chunks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The receipt of a round message: where the receiver stands."""
+
+    round: int
+    prev: Digest

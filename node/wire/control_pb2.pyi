@@ -127,7 +127,7 @@ class GetEvidenceReply(_message.Message):
     def __init__(self, evidence: _Optional[bytes] = ...) -> None: ...
 
 class JobStatus(_message.Message):
-    __slots__ = ("job", "name", "workload", "state", "reason", "round", "rounds", "phase", "view", "leader", "electors", "faulty_max", "loss", "metrics", "metrics_round", "used", "refused", "refusals", "skips", "bytes_up", "bytes_down", "calls", "round_seconds", "params", "state_root", "artifacts", "weights", "weights_mean", "bans", "audits", "convicted", "assurance", "rule_liars")
+    __slots__ = ("job", "name", "workload", "state", "reason", "round", "rounds", "phase", "view", "leader", "electors", "faulty_max", "loss", "metrics", "metrics_round", "used", "refused", "refusals", "skips", "bytes_up", "bytes_down", "calls", "round_seconds", "params", "state_root", "artifacts", "weights", "weights_mean", "bans", "audits", "convicted", "assurance", "probation", "audits_needed", "rule_liars")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -184,6 +184,13 @@ class JobStatus(_message.Message):
         key: str
         value: int
         def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class ProbationEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     JOB_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     WORKLOAD_FIELD_NUMBER: _ClassVar[int]
@@ -216,6 +223,8 @@ class JobStatus(_message.Message):
     AUDITS_FIELD_NUMBER: _ClassVar[int]
     CONVICTED_FIELD_NUMBER: _ClassVar[int]
     ASSURANCE_FIELD_NUMBER: _ClassVar[int]
+    PROBATION_FIELD_NUMBER: _ClassVar[int]
+    AUDITS_NEEDED_FIELD_NUMBER: _ClassVar[int]
     RULE_LIARS_FIELD_NUMBER: _ClassVar[int]
     job: str
     name: str
@@ -249,11 +258,13 @@ class JobStatus(_message.Message):
     audits: _containers.ScalarMap[str, int]
     convicted: _containers.ScalarMap[str, int]
     assurance: str
+    probation: _containers.ScalarMap[str, int]
+    audits_needed: int
     rule_liars: int
-    def __init__(self, job: _Optional[str] = ..., name: _Optional[str] = ..., workload: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., round: _Optional[int] = ..., rounds: _Optional[int] = ..., phase: _Optional[str] = ..., view: _Optional[int] = ..., leader: _Optional[str] = ..., electors: _Optional[int] = ..., faulty_max: _Optional[int] = ..., loss: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., metrics_round: _Optional[int] = ..., used: _Optional[int] = ..., refused: _Optional[_Mapping[str, str]] = ..., refusals: _Optional[_Mapping[str, int]] = ..., skips: _Optional[int] = ..., bytes_up: _Optional[int] = ..., bytes_down: _Optional[int] = ..., calls: _Optional[int] = ..., round_seconds: _Optional[_Iterable[float]] = ..., params: _Optional[int] = ..., state_root: _Optional[str] = ..., artifacts: _Optional[_Iterable[str]] = ..., weights: _Optional[_Mapping[str, float]] = ..., weights_mean: _Optional[_Mapping[str, float]] = ..., bans: _Optional[_Mapping[str, int]] = ..., audits: _Optional[_Mapping[str, int]] = ..., convicted: _Optional[_Mapping[str, int]] = ..., assurance: _Optional[str] = ..., rule_liars: _Optional[int] = ...) -> None: ...
+    def __init__(self, job: _Optional[str] = ..., name: _Optional[str] = ..., workload: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., round: _Optional[int] = ..., rounds: _Optional[int] = ..., phase: _Optional[str] = ..., view: _Optional[int] = ..., leader: _Optional[str] = ..., electors: _Optional[int] = ..., faulty_max: _Optional[int] = ..., loss: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., metrics_round: _Optional[int] = ..., used: _Optional[int] = ..., refused: _Optional[_Mapping[str, str]] = ..., refusals: _Optional[_Mapping[str, int]] = ..., skips: _Optional[int] = ..., bytes_up: _Optional[int] = ..., bytes_down: _Optional[int] = ..., calls: _Optional[int] = ..., round_seconds: _Optional[_Iterable[float]] = ..., params: _Optional[int] = ..., state_root: _Optional[str] = ..., artifacts: _Optional[_Iterable[str]] = ..., weights: _Optional[_Mapping[str, float]] = ..., weights_mean: _Optional[_Mapping[str, float]] = ..., bans: _Optional[_Mapping[str, int]] = ..., audits: _Optional[_Mapping[str, int]] = ..., convicted: _Optional[_Mapping[str, int]] = ..., assurance: _Optional[str] = ..., probation: _Optional[_Mapping[str, int]] = ..., audits_needed: _Optional[int] = ..., rule_liars: _Optional[int] = ...) -> None: ...
 
 class PeerStatus(_message.Message):
-    __slots__ = ("peer", "addresses", "connected", "score", "expires_in_s", "bytes_up", "bytes_down", "errors", "serves_any", "banned")
+    __slots__ = ("peer", "addresses", "connected", "score", "expires_in_s", "bytes_up", "bytes_down", "errors", "serves_any", "banned", "probation")
     class ErrorsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -271,6 +282,7 @@ class PeerStatus(_message.Message):
     ERRORS_FIELD_NUMBER: _ClassVar[int]
     SERVES_ANY_FIELD_NUMBER: _ClassVar[int]
     BANNED_FIELD_NUMBER: _ClassVar[int]
+    PROBATION_FIELD_NUMBER: _ClassVar[int]
     peer: str
     addresses: _containers.RepeatedScalarFieldContainer[str]
     connected: bool
@@ -281,7 +293,8 @@ class PeerStatus(_message.Message):
     errors: _containers.ScalarMap[str, int]
     serves_any: bool
     banned: str
-    def __init__(self, peer: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., connected: _Optional[bool] = ..., score: _Optional[float] = ..., expires_in_s: _Optional[float] = ..., bytes_up: _Optional[int] = ..., bytes_down: _Optional[int] = ..., errors: _Optional[_Mapping[str, int]] = ..., serves_any: _Optional[bool] = ..., banned: _Optional[str] = ...) -> None: ...
+    probation: str
+    def __init__(self, peer: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., connected: _Optional[bool] = ..., score: _Optional[float] = ..., expires_in_s: _Optional[float] = ..., bytes_up: _Optional[int] = ..., bytes_down: _Optional[int] = ..., errors: _Optional[_Mapping[str, int]] = ..., serves_any: _Optional[bool] = ..., banned: _Optional[str] = ..., probation: _Optional[str] = ...) -> None: ...
 
 class NodeStatus(_message.Message):
     __slots__ = ("peer", "version", "addresses", "uptime_s", "ready", "membership", "peers", "jobs", "warnings")

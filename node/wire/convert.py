@@ -19,6 +19,7 @@ from node.types import (
 )
 from node.wire import exchange_pb2 as pb
 from node.wire.bulk import nested, part_fields
+from node.wire.chain_messages import Ack
 from node.wire.convert_ledger import (
     certificate_from,
     certificate_to,
@@ -42,6 +43,7 @@ from node.wire.limits import (
     FETCH_IDS_MAX,
     PARTS_MAX,
     PAYLOAD_BYTES_MAX,
+    PROBATION_LISTED_MAX,
     ROUND_MAX,
     SIGNED_BODY_BYTES_MAX,
     SKETCHES_BYTES_MAX,
@@ -49,7 +51,6 @@ from node.wire.limits import (
 )
 from node.wire.memory_messages import ForkEvidence
 from node.wire.messages import (
-    Ack,
     Beacon,
     Commitment,
     Contradiction,
@@ -85,6 +86,7 @@ KINDS = frozenset(
 )  # fmt: skip
 APPLY = frozenset({"apply"})
 EVIDENCE_KINDS = KINDS | {"finding"}
+PROBATION_KINDS = frozenset({"commit", "finding"})
 VOTE_BYTES = 4 + DIGEST_BYTES
 
 
@@ -294,6 +296,7 @@ def encode_list(value: ListMessage) -> bytes:
         commitments=_held_to(value.commitments),
         evidence=[_evidence_to(e) for e in value.evidence],
         applications=[_signed_to(a) for a in value.applications],
+        probation=[pb.PastSigned(round=s.round, signed=_signed_to(s)) for s in value.probation],
     ).SerializeToString()
 
 
@@ -308,6 +311,7 @@ def decode_list(body: bytes, job: JobId, round_: int) -> ListMessage:
         commitments=_held_from(m.commitments),
         evidence=_all_evidence(m.evidence),
         applications=_applications(m.applications, job),
+        probation=_probation(m.probation, job),
     )
 
 
@@ -316,6 +320,17 @@ def _applications(messages: Sequence[pb.Signed], job: JobId) -> tuple[Signed, ..
     found = tuple(_signed_from(m, job, 0, APPLY) for m in messages)
     if any(a.signer >= b.signer for a, b in pairwise(found)):
         raise Malformed("applications must rise strictly by signer")
+    return found
+
+
+def _probation(messages: Sequence[pb.PastSigned], job: JobId) -> tuple[Signed, ...]:
+    _count(messages, PROBATION_LISTED_MAX, "messages on probation")
+    found = tuple(
+        _signed_from(m.signed, job, check_round(m.round), PROBATION_KINDS) for m in messages
+    )
+    places = [(s.kind, s.signer, s.round, s.body) for s in found]
+    if any(a >= b for a, b in pairwise(places)):
+        raise Malformed("messages on probation must rise strictly by kind, signer, round and body")
     return found
 
 

@@ -21,6 +21,7 @@ from node.types import (
 )
 from node.wire import ledger_pb2 as pb
 from node.wire.chain_messages import ChainRequest, StateRequest
+from node.wire.convert_probation import step_from, step_to
 from node.wire.fields import FIELDS_MAX, check_fields
 from node.wire.limits import (
     AUTHORS_MAX,
@@ -198,6 +199,7 @@ def encode_decision(d: Decision) -> bytes:
         beacon=d.beacon,
         unrevealed=d.unrevealed,
         cleared=list(d.cleared),
+        probation=step_to(d.probation),
     ).SerializeToString(deterministic=True)
 
 
@@ -244,6 +246,7 @@ def decode_decision(data: bytes) -> Decision:
         memory=_reaches_from(m.memory),
         beacon=digest(m.beacon, "beacon") if m.beacon else b"",
         unrevealed=tuple(m.unrevealed),
+        probation=step_from(m.probation),
         cleared=tuple(digest(c, "cleared commitment") for c in m.cleared),
     )
     if encode_decision(decision) != data:

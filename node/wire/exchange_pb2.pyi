@@ -91,20 +91,30 @@ class Evidence(_message.Message):
     def __init__(self, job: _Optional[bytes] = ..., round: _Optional[int] = ..., first: _Optional[_Union[Signed, _Mapping]] = ..., second: _Optional[_Union[Signed, _Mapping]] = ..., fork: _Optional[_Union[_memory_pb2.ForkEvidence, _Mapping]] = ..., findings: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ...) -> None: ...
 
 class List(_message.Message):
-    __slots__ = ("view", "wide", "haves", "commitments", "evidence", "applications")
+    __slots__ = ("view", "wide", "haves", "commitments", "evidence", "applications", "probation")
     VIEW_FIELD_NUMBER: _ClassVar[int]
     WIDE_FIELD_NUMBER: _ClassVar[int]
     HAVES_FIELD_NUMBER: _ClassVar[int]
     COMMITMENTS_FIELD_NUMBER: _ClassVar[int]
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     APPLICATIONS_FIELD_NUMBER: _ClassVar[int]
+    PROBATION_FIELD_NUMBER: _ClassVar[int]
     view: int
     wide: bool
     haves: _containers.RepeatedCompositeFieldContainer[Signed]
     commitments: _containers.RepeatedCompositeFieldContainer[HeldCommitment]
     evidence: _containers.RepeatedCompositeFieldContainer[Evidence]
     applications: _containers.RepeatedCompositeFieldContainer[Signed]
-    def __init__(self, view: _Optional[int] = ..., wide: _Optional[bool] = ..., haves: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ..., commitments: _Optional[_Iterable[_Union[HeldCommitment, _Mapping]]] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., applications: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ...) -> None: ...
+    probation: _containers.RepeatedCompositeFieldContainer[PastSigned]
+    def __init__(self, view: _Optional[int] = ..., wide: _Optional[bool] = ..., haves: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ..., commitments: _Optional[_Iterable[_Union[HeldCommitment, _Mapping]]] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., applications: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ..., probation: _Optional[_Iterable[_Union[PastSigned, _Mapping]]] = ...) -> None: ...
+
+class PastSigned(_message.Message):
+    __slots__ = ("round", "signed")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    SIGNED_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    signed: Signed
+    def __init__(self, round: _Optional[int] = ..., signed: _Optional[_Union[Signed, _Mapping]] = ...) -> None: ...
 
 class Complaint(_message.Message):
     __slots__ = ("elector", "reason")

@@ -84,8 +84,28 @@ class MemoryReach(_message.Message):
     entries: int
     def __init__(self, author: _Optional[bytes] = ..., next: _Optional[int] = ..., entries: _Optional[int] = ...) -> None: ...
 
+class CountedContribution(_message.Message):
+    __slots__ = ("key", "round", "commitment_id")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    COMMITMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    key: bytes
+    round: int
+    commitment_id: bytes
+    def __init__(self, key: _Optional[bytes] = ..., round: _Optional[int] = ..., commitment_id: _Optional[bytes] = ...) -> None: ...
+
+class ProbationStep(_message.Message):
+    __slots__ = ("entered", "counted", "passed")
+    ENTERED_FIELD_NUMBER: _ClassVar[int]
+    COUNTED_FIELD_NUMBER: _ClassVar[int]
+    PASSED_FIELD_NUMBER: _ClassVar[int]
+    entered: _containers.RepeatedScalarFieldContainer[bytes]
+    counted: _containers.RepeatedCompositeFieldContainer[CountedContribution]
+    passed: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, entered: _Optional[_Iterable[bytes]] = ..., counted: _Optional[_Iterable[_Union[CountedContribution, _Mapping]]] = ..., passed: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
 class Decision(_message.Message):
-    __slots__ = ("job", "round", "prev", "skip", "skip_reason", "rule", "replicas", "plan", "refused", "result_roots", "state_root", "credits", "bans", "next", "governance", "memory", "beacon", "unrevealed", "cleared")
+    __slots__ = ("job", "round", "prev", "skip", "skip_reason", "rule", "replicas", "plan", "refused", "result_roots", "state_root", "credits", "bans", "next", "governance", "memory", "beacon", "unrevealed", "cleared", "probation")
     JOB_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     PREV_FIELD_NUMBER: _ClassVar[int]
@@ -105,6 +125,7 @@ class Decision(_message.Message):
     BEACON_FIELD_NUMBER: _ClassVar[int]
     UNREVEALED_FIELD_NUMBER: _ClassVar[int]
     CLEARED_FIELD_NUMBER: _ClassVar[int]
+    PROBATION_FIELD_NUMBER: _ClassVar[int]
     job: bytes
     round: int
     prev: bytes
@@ -124,7 +145,8 @@ class Decision(_message.Message):
     beacon: bytes
     unrevealed: _containers.RepeatedScalarFieldContainer[int]
     cleared: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, job: _Optional[bytes] = ..., round: _Optional[int] = ..., prev: _Optional[bytes] = ..., skip: _Optional[bool] = ..., skip_reason: _Optional[str] = ..., rule: _Optional[str] = ..., replicas: _Optional[int] = ..., plan: _Optional[_Iterable[_Union[PlannedContribution, _Mapping]]] = ..., refused: _Optional[_Iterable[_Union[RefusedContribution, _Mapping]]] = ..., result_roots: _Optional[_Iterable[bytes]] = ..., state_root: _Optional[bytes] = ..., credits: _Optional[_Iterable[_Union[Credit, _Mapping]]] = ..., bans: _Optional[_Iterable[bytes]] = ..., next: _Optional[_Iterable[_Union[Elector, _Mapping]]] = ..., governance: _Optional[_Union[Governance, _Mapping]] = ..., memory: _Optional[_Iterable[_Union[MemoryReach, _Mapping]]] = ..., beacon: _Optional[bytes] = ..., unrevealed: _Optional[_Iterable[int]] = ..., cleared: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    probation: ProbationStep
+    def __init__(self, job: _Optional[bytes] = ..., round: _Optional[int] = ..., prev: _Optional[bytes] = ..., skip: _Optional[bool] = ..., skip_reason: _Optional[str] = ..., rule: _Optional[str] = ..., replicas: _Optional[int] = ..., plan: _Optional[_Iterable[_Union[PlannedContribution, _Mapping]]] = ..., refused: _Optional[_Iterable[_Union[RefusedContribution, _Mapping]]] = ..., result_roots: _Optional[_Iterable[bytes]] = ..., state_root: _Optional[bytes] = ..., credits: _Optional[_Iterable[_Union[Credit, _Mapping]]] = ..., bans: _Optional[_Iterable[bytes]] = ..., next: _Optional[_Iterable[_Union[Elector, _Mapping]]] = ..., governance: _Optional[_Union[Governance, _Mapping]] = ..., memory: _Optional[_Iterable[_Union[MemoryReach, _Mapping]]] = ..., beacon: _Optional[bytes] = ..., unrevealed: _Optional[_Iterable[int]] = ..., cleared: _Optional[_Iterable[bytes]] = ..., probation: _Optional[_Union[ProbationStep, _Mapping]] = ...) -> None: ...
 
 class ChainRequest(_message.Message):
     __slots__ = ("job", "from_round", "count")

@@ -31,6 +31,11 @@ JUDGED_BYTES_MAX = EVIDENCE_BYTES_MAX - 16 * 1024
 """A screen, result or sketch that can be judged: the rest is room for findings."""
 EVIDENCE_LIST_BYTES_MAX = 6 * 1024 * 1024
 """All evidence of one list: more than the f = 21 liars whom 64 electors bear can need."""
+PROBATION_PLACES_MAX = 8
+"""Strangers on probation at once."""
+PROBATION_PASSED_MAX = 64
+"""Audits that one decision can pass: those of 8 places and 8 rounds."""
+PROBATION_LISTED_MAX = PROBATION_PLACES_MAX + PROBATION_PASSED_MAX
 ROUND_MAX = 2**48
 VIEW_MAX = 2**31 - 1
 

@@ -12,6 +12,7 @@ from blake3 import blake3
 from node.identity import Verifier
 from node.types import Digest, JobId
 from node.wire.memory_messages import ForkEvidence, MemoryLine, MemoryReach
+from node.wire.probation_messages import NO_STEP, ProbationStep
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Decision:
     credits: tuple[tuple[int, int], ...]
     """(elector, micro-credits) minted."""
     bans: tuple[bytes, ...]
-    """Public keys that are electors no more, rising."""
+    """Public keys that have no seat or place any more, rising."""
     electors: tuple[tuple[bytes, int], ...]
     """Electorate of the next round: (public key, incarnation)."""
     lease_until_round: int
@@ -115,6 +116,7 @@ class Decision:
     """Electors who kept the nonce of their HAVE from the beacon, rising."""
     cleared: tuple[Digest, ...] = ()
     """Commitments of earlier rounds that were drawn for an audit and found true, rising."""
+    probation: ProbationStep = NO_STEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +169,11 @@ class ListMessage:
     haves: tuple[Signed, ...]
     commitments: tuple[tuple[int, Digest], ...]
     evidence: tuple[Evidence, ...] = ()
-    """Against electors, by rising index: they are out of the list, and banned by its decision."""
+    """Against electors, by rising index, then strangers, by rising key: its decision bans them."""
     applications: tuple[Signed, ...] = ()
-    """Of those who are to enter the electorate, by rising key."""
+    """Of those who are to enter, by rising key."""
+    probation: tuple[Signed, ...] = ()
+    """By rising (kind, signer, round, body): commitments to count, findings that audits passed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,14 +296,6 @@ class RoundMessage:
     round: int
     prev: Digest
     body: RoundBody
-
-
-@dataclass(frozen=True, slots=True)
-class Ack:
-    """The receipt of a round message: where the receiver stands."""
-
-    round: int
-    prev: Digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,10 @@ class TransportShell:
         """As the inner one."""
         return self.inner.connected()
 
+    def seen_at(self, peer: PeerId) -> str:
+        """As the inner one."""
+        return self.inner.seen_at(peer)
+
     def traffic(self) -> Mapping[PeerId, tuple[int, int]]:
         """As the inner one."""
         return self.inner.traffic()

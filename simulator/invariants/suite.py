@@ -22,6 +22,7 @@ from simulator.invariants.chain import Censorship, Credits, Refusals, SoundChain
 from simulator.invariants.durability import Durable
 from simulator.invariants.liveness import Adaptive, Progress
 from simulator.invariants.memory import ErrorFeedback
+from simulator.invariants.probation import SoundProbation
 from simulator.invariants.robustness import Aggregate
 from simulator.invariants.rows import CommittedRows, RowsReach, SameResults
 from simulator.invariants.state import OneState
@@ -33,9 +34,9 @@ VIOLATIONS_MAX = 50
 """Violations that are kept; one bug breaks many things."""
 
 CHECKS: Sequence[Callable[[Facts], Check]] = (
-    OneDecision, NoEquivocation, LockRule, SoundChain, Credits, Refusals, Censorship, OneState,
-    Aggregate, ErrorFeedback, RowsReach, CommittedRows, SameResults, Durable, NoFalseBlame,
-    NoFalseConviction, Progress, Adaptive,
+    OneDecision, NoEquivocation, LockRule, SoundChain, SoundProbation, Credits, Refusals,
+    Censorship, OneState, Aggregate, ErrorFeedback, RowsReach, CommittedRows, SameResults, Durable,
+    NoFalseBlame, NoFalseConviction, Progress, Adaptive,
 )  # fmt: skip
 
 
@@ -65,7 +66,7 @@ class Invariants(Watcher):
     def bans(self) -> Mapping[str, str]:
         """Node -> since which decision it is banned."""
         facts = self._facts
-        names = {node.signer.public_key: node.name for node in facts.founders.electors}
+        names = {node.signer.public_key: node.name for node in facts.world.nodes}
         certified = (facts.decisions[id_] for id_ in facts.chain.values() if id_ in facts.decisions)
         return {
             names.get(key, key.hex()): f"by the decision of round {decision.round}"

@@ -6,8 +6,8 @@ It only listens: a run with it has the same trace as one without.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from node.identity import peer_id_of
 from node.jobs.runner import JobRunner
+from node.ledger.succession import electorate_of
 from node.types import PeerId
 from simulator.hub import Watcher
 from simulator.report.spans import ends
@@ -197,7 +197,7 @@ class Recorder(Watcher):
         if round_ not in self.rounds:
             view, head = fields["view"], runner.head
             assert isinstance(view, int)
-            gone = [peer_id_of(key) for key, at in head.bans.items() if at == round_]
+            electors = electorate_of(head.terms, round_) or head.electorate
             self.rounds[round_] = RoundSeen(
                 round=round_,
                 first_s=at_s,
@@ -206,7 +206,7 @@ class Recorder(Watcher):
                 used=shown.used,
                 skip=str(fields["skip"] or ""),
                 refused={self._index[PeerId(p)]: why for p, why in sorted(shown.refused.items())},
-                electors=tuple(sorted(self._index[peer] for peer in (*head.electorate.ids, *gone))),
+                electors=tuple(sorted(self._index[peer] for peer in electors.ids)),
             )
         seen = self.rounds[round_]
         seen.weights |= {self._index[PeerId(peer)]: w for peer, w in sorted(shown.weights.items())}

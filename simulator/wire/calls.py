@@ -173,6 +173,10 @@ class WholeTransport:
         """Peers with an open connection, sorted."""
         return sorted(self._ends)
 
+    def seen_at(self, peer: PeerId) -> str:
+        """The address of a host that there was a stream with."""
+        return self.network.address(peer) if peer in self._traffic else ""
+
     def traffic(self) -> Mapping[PeerId, tuple[int, int]]:
         """Bytes (sent, received) per peer since start, with the framing's share."""
         return {peer: (moved[0], moved[1]) for peer, moved in sorted(self._traffic.items())}

@@ -129,8 +129,9 @@ class FramedTransport(MuxTransport):
         self._pipes[near] = far_transport._pipes[far] = None
         self._network.resets.opened(pair, near)
         reader, writer = streams(far)
-        far_transport._besides_run(far_transport.accept(self.peer_id, reader, writer))
-        return streams(near)
+        own, theirs = self._network.address(self.peer_id), self._network.address(peer)
+        far_transport._besides_run(far_transport.accept(self.peer_id, reader, writer, own))
+        return Streams(*streams(near), theirs)
 
     def _besides_run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -77,6 +77,8 @@ class SimNetwork:
         self._nats: dict[PeerId, nat.Nat] = {}
         self._lines: dict[PeerId, tuple[Line | None, Line | None]] = {}
         self._numbers: dict[PeerId, int] = {}
+        self.public: dict[PeerId, str] = {}
+        """Hosts with an IP address of the internet; all others are in one private network."""
         self.dht = DhtFaults(self)
         """Wrong answers of discovery."""
 
@@ -117,6 +119,8 @@ class SimNetwork:
 
     def address(self, peer: PeerId) -> str:
         """The multiaddr of a host, the same over all its lives."""
+        if peer in self.public:
+            return f"/ip4/{self.public[peer]}/tcp/4001"
         number = self._numbers.setdefault(peer, len(self._numbers))
         return f"/ip4/10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}/tcp/4001"
 

@@ -40,6 +40,14 @@ async def test_a_call_returns_the_reply_and_names_the_caller(swarm: Any) -> None
     assert replies[1] == b.transport.peer_id.encode() + b" says "
     assert c.transport.peer_id in a.transport.connected()
     assert a.transport.peer_id in c.transport.connected()
+    assert a.transport.seen_at(c.transport.peer_id) in c.transport.addresses  # where it was dialled
+    assert ip_of(c.transport.seen_at(a.transport.peer_id)) == ip_of(a.transport.addresses[0])
+    assert a.transport.seen_at(PeerId("nobody")) == ""
+
+
+def ip_of(address: str) -> list[str]:
+    """The beginning of a multiaddr; ports of who dials are chosen anew."""
+    return address.split("/")[1:3]
 
 
 async def test_both_sides_may_call_at_once_before_any_stream_is_open(swarm: Any) -> None:

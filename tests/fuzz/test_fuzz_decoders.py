@@ -28,8 +28,8 @@ from node.membership.record import (
 )
 from node.types import Digest, JobId
 from node.wire import convert, convert_ledger, exchange_pb2, ledger_pb2, limits, peer_pb2
-from node.wire.chain_messages import ChainRequest, StateRequest
-from node.wire.messages import Ack, FetchRequest
+from node.wire.chain_messages import Ack, ChainRequest, StateRequest
+from node.wire.messages import FetchRequest
 from simulator.host.signer import KeyedSigner, verify
 from simulator.machines import JOB
 

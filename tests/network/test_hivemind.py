@@ -147,7 +147,8 @@ async def test_a_peer_that_breaks_the_framing_is_cut_off_and_reported(start: Any
     a = await start(1, on_peer_error=lambda peer, error: reported.set_result((peer, error)))
     b = await start(2)
     b.transport.learn(a.transport.peer_id, a.transport.addresses)
-    reader, writer = await b.transport._dial(a.transport.peer_id, a.transport.addresses)
+    reader, writer, at = await b.transport._dial(a.transport.peer_id, a.transport.addresses)
+    assert at.startswith("/ip4/127.0.0.1/")  # where the stream really goes
     writer.write(HELLO)
     assert await reader.readexactly(len(HELLO)) == HELLO
     writer.write(HEADER.pack(0xFFFF_FFFF, Kind.CALL, 1))

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from node.membership.config import MembershipConfig
 from node.membership.record import CLOCK_SKEW_S_MAX, TTL_S_MAX
-from node.membership.service import MembershipConfig
 from node.types import PeerId
 from simulator.host.clock import HostClock
 from simulator.scenario import HostSection, Scenario

@@ -11,8 +11,9 @@ from node.errors import Refused
 from node.identity import NO_JOB, Identity
 from node.jobs.manifest import decode_signed_manifest, parse_manifest, sign_manifest
 from node.membership import gossip, shelves
+from node.membership.config import MembershipConfig
 from node.membership.record import encode_exchange, make_record
-from node.membership.service import MembershipConfig, MembershipService
+from node.membership.service import MembershipService
 from node.ports import RECORD_BYTES_MAX
 from node.types import JobId, PeerId
 from node.wire import peer_pb2

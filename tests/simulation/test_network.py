@@ -325,7 +325,7 @@ async def test_a_stream_whose_handshake_is_cancelled_is_closed(dials: bool) -> N
     writer = asyncio.StreamWriter(stream, asyncio.StreamReaderProtocol(reader), reader, loop)
 
     async def dial(peer: PeerId, addresses: object) -> Streams:
-        return reader, writer
+        return Streams(reader, writer)
 
     transport = MuxTransport(A, [], dial)
     talk = transport.accept(B, reader, writer)

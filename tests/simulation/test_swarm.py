@@ -7,7 +7,7 @@ import pytest
 
 from node.observe.status import JobStatus
 from node.types import Digest
-from node.wire.messages import Ack
+from node.wire.chain_messages import Ack
 from simulator.attacks import garbage, huge, nan, sign_flip, silent, stale
 from simulator.scenario import LinkSection, Scenario
 from simulator.world import World

@@ -80,7 +80,7 @@ def test_canonical_bytes_are_sorted_compact_ascii_and_say_every_default() -> Non
 
 def test_the_job_id_is_frozen() -> None:
     # It may change only with the manifest's fields or defaults; then every job gets a new id.
-    expected = "a9ef7fbcbeba9446b0fc297bdebdf955d4ed7471b3c78d196e68c678e5f84cc2"
+    expected = "afd2f06f7ad5ed4e83ae7c1465de56250fd108b128a5dd3a70938b81f9f7f0b6"
     assert job_id(canonical_bytes(BASE)).hex() == expected
 
 
@@ -93,6 +93,13 @@ scalars = (
 values = scalars | st.lists(scalars, max_size=3) | st.dictionaries(st.just("k"), scalars)
 names = st.sampled_from(["a", "B", "a b", "x.y", "_-9"])
 tables = st.dictionaries(names, values, max_size=3)
+
+
+def test_open_admission_rests_on_audits() -> None:
+    said = {"admission.mode": "open", "admission.audits": "3"}
+    assert parse_manifest(TEXT, said).admission.audits == 3
+    with pytest.raises(ConfigError, match=r"give audit\.rate above 0"):
+        parse_manifest(TEXT, {**said, "audit.rate": "0.0"})
 
 
 @given(tables)
@@ -124,7 +131,8 @@ def test_canonical_bytes_round_trip_whatever_the_workload_says(workload: dict[st
         ("exchange.replicas", "65"),
         ("outer.lr", "0.0"),
         ("outer.momentum", "1.0"),
-        ("admission.mode", "open"),
+        ("admission.mode", "closed"),
+        ("admission.audits", "0"),
         ("electorate.founders", '["me"]'),
         ("electorate.founders", f'["{US.peer_id}", "{US.peer_id}"]'),
         ("workload.x", "nan"),

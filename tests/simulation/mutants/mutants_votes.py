@@ -21,7 +21,7 @@ from node.exchange.voting import Voting
 from node.jobs.runner import JobRunner
 from node.ledger import votes
 from node.ledger.electorate import Electorate
-from node.wire.messages import Ack
+from node.wire.chain_messages import Ack
 from simulator.scenario import load_scenario
 
 
