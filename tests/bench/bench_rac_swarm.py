@@ -34,6 +34,7 @@ RUNS: Mapping[str, Mapping[str, Any]] = {
     "four nodes": {},
     "one node, steps of one": {"nodes": 1},
     "one node, steps of four": {"nodes": 1, "steps": 120},
+    "four nodes, 100 rounds": {"rounds": 100},
     "classes": {"workload": CLASSES},
     "classes, own examples": {"workload": {**CLASSES, "learn": "own"}},
     "classes, prior job": {"workload": {**CLASSES, "prior": "job"}},

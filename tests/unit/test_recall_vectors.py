@@ -11,6 +11,7 @@ from workloads.recall.memory import AUTHORS_MAX
 from workloads.recall.neighbours import ROW_BITS
 from workloads.recall.vector_index import IndexSettings
 from workloads.recall.vectors import OWN, VectorMemory
+from workloads.recall.widening import widen_into, widened
 
 pytest.importorskip("faiss", reason="the extra that brings faiss is not installed")
 DIMENSIONS = 16
@@ -243,3 +244,16 @@ def test_codes_alone_order_by_what_they_stand_for(monkeypatch):
 def test_codes_must_divide_the_key():
     with pytest.raises(WorkloadError, match="must divide the 16 dimensions"):
         VectorMemory(DIMENSIONS, IndexSettings("codes", code_bytes=5))
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+def test_widening_keeps_every_value_there_is(kind):
+    bits = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    keys = bits[np.isfinite(bits)].astype(kind).reshape(-1, 2)
+    wide, into = widened(keys[:, 1:]), np.empty(keys.shape, np.float32)
+    widen_into(into, keys)
+    assert wide.dtype == np.float32
+    np.testing.assert_array_equal(
+        wide.view(np.uint32), keys[:, 1:].astype(np.float32).view(np.uint32)
+    )
+    np.testing.assert_array_equal(into, keys.astype(np.float32))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from workloads.recall.index import Floats, Ids
+from workloads.recall.widening import widened
 
 ROWS_FIRST = 1024
 
@@ -38,7 +39,7 @@ class KeyFile:
 
     def rows(self, numbers: Ids | slice) -> Floats:
         """Keys as they are kept. Shape [..., d]."""
-        return self._keys[numbers].astype(np.float32)
+        return widened(self._keys[numbers])
 
     def _enlarge(self) -> None:
         """Twice the file: what is there stays."""

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workloads.recall.index import Floats, Ids, load_faiss
+from workloads.recall.widening import widen_into, widened
 
 Kind = Literal["flat", "graph", "codes"]
 Storage = Literal["fp16", "fp32"]
@@ -23,8 +24,9 @@ SCAN_QUERIES_MAX = 6
 """Up to so many queries a scan of fp16 rows is faster than a product of widened blocks."""
 SLACK = 8
 """Candidates more than wanted, so that rounding in the first pass loses none of the k."""
-RERANK_BYTES_MAX = 64 << 20
-"""Of candidates that are compared exactly at once."""
+RERANK_BYTES_MAX = 2 << 20
+"""Of candidates that are compared exactly at once: more would be fetched from the system anew each
+time, which took three times as long."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class FlatVectors:
         numbers = np.full((len(queries), 0), -1, np.int64)
         for start in range(0, len(kept), BLOCK_ROWS):
             block = kept[start : start + BLOCK_ROWS]
-            np.copyto(wide[: len(block)], block)
+            widen_into(wide[: len(block)], block)
             products = queries @ wide[: len(block)].T
             top = last(products, wanted)
             numbers = np.concatenate([numbers, top + start], axis=1)
@@ -127,7 +129,7 @@ class FlatVectors:
 
     def rows(self, numbers: Ids) -> Floats:
         """Keys as they are kept. Shape [..., d]."""
-        return stored(self._faiss, self._index, self._type)[numbers].astype(np.float32)
+        return widened(stored(self._faiss, self._index, self._type)[numbers])
 
     @property
     def bytes(self) -> int:
@@ -168,7 +170,7 @@ class GraphVectors(FlatVectors):
     def rows(self, numbers: Ids) -> Floats:
         """Keys as they are kept. Shape [..., d]."""
         storage = self._faiss.downcast_index(self._index.storage)
-        return stored(self._faiss, storage, self._type)[numbers].astype(np.float32)
+        return widened(stored(self._faiss, storage, self._type)[numbers])
 
     @property
     def bytes(self) -> int:
