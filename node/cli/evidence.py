@@ -85,7 +85,7 @@ def _opened(encoded: bytes, electors: Electors) -> dict[str, Any]:
     """
     evidence = decode_evidence(encoded)
     if isinstance(evidence, Judgement) and electors is nobody:
-        on = evidence.commitment
+        on = evidence.first
         raise Malformed(
             f"it is a judgement, which is worth what its electors are: give --folder, the data "
             f"folder of a stopped node that holds the chain of job {on.job.hex()}"
@@ -100,11 +100,12 @@ def _facts(evidence: Evidence) -> dict[str, Any]:
         headers = [_header(evidence.one), _header(evidence.other)]
         return found | {"job": evidence.one.header.job.hex(), "kind": "fork", "signed": headers}
     if isinstance(evidence, Judgement):
-        on = evidence.commitment
+        on = evidence.first
         signed = [_message(s) | {"signer": peer_id_of(s.signer)} for s in (on, *evidence.findings)]
         return found | {
             "job": on.job.hex(),
             "kind": "judgement",
+            "on": on.kind,
             "round": on.round,
             "signed": signed,
         }
@@ -133,7 +134,7 @@ def _print(found: dict[str, Any], as_json: bool) -> None:
         return
     verdict = "VALID: " if found.pop("valid", False) else ""
     print(f"{verdict}{found['peer']} {found['reason']}")
-    for key in ("job", "kind", "round", "slot"):
+    for key in ("job", "kind", "on", "round", "slot"):
         if key in found:
             print(f"  {key}: {found[key]}")
     for message in found["signed"]:

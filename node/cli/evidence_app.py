@@ -64,8 +64,9 @@ def evidence_verify(
 ) -> None:
     """Check evidence without a node: exit code 0 if it proves that its peer lied, else 1.
 
-    Two messages for one slot, and forks, stand alone. A judgement on false work names auditors:
-    whether they were electors of that round is in the job's chain, which --folder gives.
+    Two messages for one slot, and forks, stand alone. A judgement on false work, of a contributor
+    or of a reducer, names who found it so: whether they were electors of that round is in the job's
+    chain, which --folder gives.
 
     Example: artel evidence verify liar.evidence
     """

@@ -195,7 +195,7 @@ class Tally:
         Raises:
             Malformed: not a finding in form.
         """
-        id_ = decode_finding(signed.body).commitment
+        id_ = decode_finding(signed.body).about
         case = self._cases.get(id_)
         if case is None or signed.round != case.contribution.round:
             return None
@@ -210,7 +210,7 @@ class Tally:
 
     def other(self, signed: Signed) -> Signed | None:
         """The earlier finding of the same auditor that this one (in form) contradicts."""
-        id_ = decode_finding(signed.body).commitment
+        id_ = decode_finding(signed.body).about
         first = self._findings.get(id_, {}).get(signed.signer)
         return first if first is not None and first.body != signed.body else None
 
@@ -251,7 +251,7 @@ class Tally:
 
     def convicted(self) -> dict[bytes, int]:
         """Public key -> round of the first false contribution that enough auditors found."""
-        return {key: judged.commitment.round for key, judged in self._convicted.items()}
+        return {key: judged.first.round for key, judged in self._convicted.items()}
 
     def judgements(self) -> tuple[Judgement, ...]:
         """The same, with the findings that prove it."""

@@ -139,6 +139,7 @@ class Checking:
             results = decode_results(each.body)
             if each.kind != "result" or results.plan_id != plan_id:
                 raise PeerError("a result of another plan")
+            self._core.answers.setdefault((elector, "result", plan_id), each)
             roots[elector] = dict(results.results)
         return roots
 
@@ -215,6 +216,7 @@ class Checking:
         contributors = self._beacons[beacon_id].seal.plan.resolution.contributors
         if signed.kind != "sketch" or value.beacon_id != beacon_id or elector not in contributors:
             raise PeerError("a sketch of another beacon, or of nobody who contributes")
+        core.answers.setdefault((elector, "sketch", beacon_id), signed)
         if [len(part) for part in value.parts] != [4 * k for k in core.context.rules.buckets]:
             raise PeerError("sketches of a wrong size")
         return elector, value.parts
@@ -250,6 +252,10 @@ class Checking:
     def beacon(self, beacon_id: Digest) -> BeaconState | None:
         """A beacon that was verified here."""
         return self._beacons.get(beacon_id)
+
+    def beacons(self) -> Mapping[Digest, BeaconState]:
+        """All that were verified here, by id."""
+        return self._beacons
 
     def backing(self, value: bytes) -> BeaconState | None:
         """The beacon of a certified decision, if it was verified here."""

@@ -22,13 +22,7 @@ from node.ledger.vetting import Vetting
 from node.ledger.votes import PREPARE, check_prepared
 from node.types import Digest, JobId
 from node.wire.convert import decode_commitment
-from node.wire.messages import (
-    Commitment,
-    ListMessage,
-    PrepareCertificate,
-    RoundBody,
-    Signed,
-)
+from node.wire.messages import Commitment, ListMessage, PrepareCertificate, RoundBody, Signed
 from node.wire.probation_messages import ProbationStep
 
 
@@ -142,6 +136,8 @@ class RoundCore:
     """Root -> (part, bytes); the root was computed from the bytes."""
     shadows: dict[tuple[Digest, ...], Digest] = field(default_factory=dict)
     """Result roots -> root of the state that follows."""
+    answers: dict[tuple[int, str, Digest], Signed] = field(default_factory=dict)
+    """(Elector, kind, list, plan or beacon) -> its first answer there, true or not."""
     asked: set[object] = field(default_factory=set)
     """Local work that was already asked for."""
 

@@ -108,10 +108,12 @@ class Leading:
             self._list(self._signed_haves(view), wide=view > 0 or self._wide_first())
 
     def _wide_first(self) -> bool:
-        """The last round had to, or few reducers would answer what no sketch can check."""
+        """The last round had to, few would answer what no sketch can check, or one convicted."""
         core = self._core
         checkable = rule(core.context.rules.rule).kind == "weights"
-        return core.context.wide_first or (core.checks and not checkable)
+        asked = core.width(False)  # of whom is convicted, nobody who knows takes an answer
+        silent = any(parts_of(core.orders, e, asked) for e in core.convictions.held)
+        return core.context.wide_first or silent or (core.checks and not checkable)
 
     def _current(self) -> Attempt | None:
         """The attempt of the current view; those of earlier views are over."""
@@ -177,6 +179,7 @@ class Leading:
         return all(
             e in attempt.screens or not parts_of(core.orders, e, core.width(attempt.wide))
             for e in range(core.electorate.n)
+            if e not in core.convictions.held
         )
 
     def on_timer(self, name: str, list_hex: str) -> None:
@@ -254,6 +257,7 @@ class Leading:
         if attempt is None or attempt.plan_id is None or results.plan_id != attempt.plan_id:
             return
         attempt.results[elector] = (signed, dict(results.results))
+        self._core.answers.setdefault((elector, "result", results.plan_id), signed)
         self.advance()
 
     def on_reveal(self, signed: Signed) -> None:

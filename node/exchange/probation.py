@@ -32,7 +32,7 @@ def step_of(
     return ProbationStep(
         tuple(a.signer for a in applications if not door.seats(a.signer)),
         tuple(Counted(s.signer, s.round, s.id) for s in commits),
-        tuple(sorted(decode_finding(s.body).commitment for s in findings)),
+        tuple(sorted(decode_finding(s.body).about for s in findings)),
     )
 
 
@@ -122,7 +122,7 @@ def check_past(core: RoundCore, door: Door, signed: Signed) -> None:
         check_start(door, signed, core.context.rules.parts)
     else:
         finding = decode_finding(signed.body)
-        audit = probation.audit(finding.commitment)
+        audit = probation.audit(finding.about)
         if audit is None or (signed.signer, signed.round) != (audit.auditor, audit.round):
             raise PeerError("a finding that no auditor of a stranger was drawn for")
         if finding.verdict is not Verdict.OK:

@@ -189,6 +189,7 @@ class Reducing:
         screens = decode_screens(signed.body)
         if signed.kind != "screen" or screens.list_id != list_id:
             raise PeerError("a screen of another list")
+        core.answers.setdefault((reducer, "screen", list_id), signed)
         value = core.lists[list_id]
         listed = {e for e, _ in value.commitments}
         own = parts_of(core.orders, reducer, core.width(value.wide))

@@ -160,7 +160,7 @@ def resolve(
         for reducer in order[:width_]:
             screen = screens.get(reducer, {}).get(part)
             if reducer not in out and screen and set(contributors) <= set(screen.rows):
-                answers[_restricted(screen, contributors)].append(reducer)
+                answers[restricted_gram(screen, contributors)].append(reducer)
         # The largest group; among equals the smallest matrix, so that everybody picks the same.
         best = min(answers, key=lambda a: (-len(answers[a]), a), default=None)
         if best is None or len(answers[best]) < need:
@@ -176,7 +176,8 @@ def resolve(
     )
 
 
-def _restricted(screen: PartScreen, contributors: Sequence[int]) -> bytes:
+def restricted_gram(screen: PartScreen, contributors: Sequence[int]) -> bytes:
+    """The Gram matrix of a screen, cut to some of its rows."""
     if tuple(contributors) == screen.rows:
         return screen.gram
     at = [screen.rows.index(e) for e in contributors]

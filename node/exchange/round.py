@@ -104,6 +104,10 @@ class RoundMachine:
         """The current view."""
         return self.core.agreement.view
 
+    def beacons(self) -> Mapping[Digest, BeaconState]:
+        """All that were verified here, by id."""
+        return self._checking.beacons()
+
     def backing(self, beacon: bytes) -> BeaconState | None:
         """What a certified decision's beacon stands for, if it was verified here."""
         return self._checking.backing(beacon)

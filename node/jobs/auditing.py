@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 
-from node.errors import BadSignature, FalseFinding, PeerError, Refused, Unavailable
+from node.errors import BadSignature, FalseFinding, PeerError, Refused
 from node.exchange.auditing import (
     CASES_KEPT_ROUNDS,
     OBJECTIONS,
@@ -30,6 +30,7 @@ from node.jobs.geometry import Geometry
 from node.jobs.manifest import JobManifest
 from node.jobs.opening import Openings
 from node.jobs.progress import Audits
+from node.jobs.telling import tell_finding
 from node.ledger.chain import Head
 from node.ledger.evidence import contradiction
 from node.ledger.probation import PAST_ROUNDS, drawn
@@ -43,18 +44,13 @@ from node.wire.audit import (
     Verdict,
     decode_finding,
     encode_finding,
-    encode_signed_finding,
 )
 from node.wire.messages import Evidence, Signed
 
-FINDING_METHOD = "finding/1"
 PARAMS_MAX = 1 << 23
 """Parameters of the largest job that is audited: its openings have up to 200 MB."""
 AUDITS_AT_ONCE = 4
 """Of these one replays, and the others fetch or wait."""
-TELL_TRIES = 24
-"""Times that a finding is sent to an elector that does not take it: over half a minute."""
-TELL_S_MAX = 10.0
 
 
 def is_auditable(manifest: JobManifest, g: Geometry, worker: Worker) -> bool:
@@ -245,24 +241,8 @@ class Auditing:
         self._count(signed)
         for key, _ in case.electorate.keys:
             if key != self._own:
-                self._group.create_task(self._deliver(peer_id_of(key), signed))
-
-    async def _deliver(self, peer: PeerId, signed: Signed) -> None:
-        data = encode_signed_finding(signed)
-        for attempt in range(TELL_TRIES):
-            if attempt:
-                await asyncio.sleep(min(0.1 * 2**attempt, 2.0))
-            self._counters.calls += 1
-            self._counters.bytes_up += len(data)
-            try:
-                await self._deps.ports.transport.call(
-                    peer, FINDING_METHOD, data, timeout_s=TELL_S_MAX, reply_bytes_max=64
-                )
-                return
-            except (Refused, Unavailable):  # its round is not over, or it is away
-                continue
-            except PeerError:
-                return
+                transport, peer = self._deps.ports.transport, peer_id_of(key)
+                self._group.create_task(tell_finding(transport, self._counters, peer, signed))
 
     def on_finding(self, peer: PeerId, signed: Signed) -> None:
         """Take a finding that its author sent.
@@ -296,10 +276,10 @@ class Auditing:
         """Count a finding; whom it convicts, or shows to accuse falsely, pays. Its case, if new."""
         case = self.tally.add(signed)
         for judged in self.tally.judgements():
-            peer = peer_id_of(judged.commitment.signer)
+            peer = peer_id_of(judged.first.signer)
             if peer not in self._shown.convicted:
-                self._shown.convicted[peer] = judged.commitment.round
-                self._deps.on_event("judged", peer=peer, round=judged.commitment.round)
+                self._shown.convicted[peer] = judged.first.round
+                self._deps.on_event("judged", peer=peer, round=judged.first.round)
                 self._group.create_task(self._convict(judged))
         if case is not None:
             self._blame_refuted(case)

@@ -77,7 +77,7 @@ class Proofs:
         """
         peer, count = accused_peer(evidence), len(self._held) + sum(map(len, self._judged.values()))
         if self._is_new(evidence) and count < HELD_MAX:
-            at = f"/{evidence.commitment.job.hex()}" if isinstance(evidence, Judgement) else ""
+            at = f"/{evidence.first.job.hex()}" if isinstance(evidence, Judgement) else ""
             await self._store.put({PREFIX + peer + at: encode_evidence(evidence)})
             self._hold(evidence)
 
@@ -90,14 +90,14 @@ class Proofs:
     def _is_new(self, evidence: Evidence) -> bool:
         held: Mapping[PeerId, Evidence] = self._held
         if isinstance(evidence, Judgement):
-            held = self.judged(evidence.commitment.job)
+            held = self.judged(evidence.first.job)
         return accused_peer(evidence) not in held
 
     def _hold(self, evidence: Evidence) -> None:
         if self._is_new(evidence):
             peer = accused_peer(evidence)
             if isinstance(evidence, Judgement):
-                self._judged.setdefault(evidence.commitment.job, {})[peer] = evidence
+                self._judged.setdefault(evidence.first.job, {})[peer] = evidence
             else:
                 self._held[peer] = evidence
             self._on_new(peer, evidence)
@@ -107,7 +107,7 @@ def _signers(evidence: Evidence, job: JobId, round_: int) -> Electorate | None:
     """Everybody who speaks in a judgement, in place of the electors of its round."""
     if not isinstance(evidence, Judgement):
         return None
-    return Electorate.of(s.signer for s in (evidence.commitment, *evidence.findings))
+    return Electorate.of(s.signer for s in (evidence.first, *evidence.findings))
 
 
 class Gate:

@@ -1,7 +1,8 @@
 """Openings of parts: drawn parts of checked rounds are computed again from their committed rows.
 
 Flow. The drawn elector asks each contributor for its row, and recomputes screen and result bit for
-bit. If they are false, or a row is not given, it says so to all, and everybody looks.
+bit. If they are false, or a row is not given, it says so to all, and everybody looks. What it finds
+false convicts (``refuting``).
 docs/protocol.md, "Openings of parts".
 """
 
@@ -10,15 +11,17 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from node.errors import FalseWork, Malformed, Refused
+from node.errors import Malformed, Refused
 from node.exchange.redrawing import drawn_parts, recomputer
 from node.identity import public_key_of
 from node.jobs.courier import Counters, Courier
 from node.jobs.deps import RunnerDeps
 from node.jobs.manifest import SignedManifest
 from node.jobs.progress import Audits
+from node.jobs.refuting import Convict, Refuting
+from node.jobs.round_flow import RoundOutcome
 from node.jobs.round_work import S_PER_PARAM
-from node.jobs.sketching import CheckedRound, recomputed
+from node.jobs.sketching import CheckedRound, recomputed, refuted_by
 from node.merkle import leaf
 from node.types import Digest, JobId, PeerId
 
@@ -84,9 +87,12 @@ class Recomputing:
         self._drawn: dict[tuple[int, int], _Drawn] = {}
         """(round, part) -> what is kept of it."""
         self._queue: asyncio.Queue[_Drawn] = asyncio.Queue(WAITING_MAX)
+        self.refuting = Refuting(deps, signed.job_id, counters, shown)
 
-    def closed(self, checked: CheckedRound | None) -> None:
-        """A round was certified; None: nothing of it is drawn."""
+    def closed(self, outcome: RoundOutcome) -> None:
+        """A round was certified: compare what its reducers answered, draw parts."""
+        checked = outcome.checked
+        self.refuting.closed(outcome.decision.round, outcome.answered)
         if checked is None:
             return
         context, resolution = checked.context, checked.plan.resolution
@@ -142,8 +148,11 @@ class Recomputing:
 
     # Looking -----------------------------------------------------------------------------------
 
-    async def run(self, courier: Courier) -> None:
-        """Compute parts again, one after the other."""
+    async def run(self, courier: Courier, may_sign: bool, convict: Convict) -> None:
+        """Compute parts again, one after the other; see ``Refuting.run``."""
+        await asyncio.gather(self.refuting.run(courier, may_sign, convict), self._run(courier))
+
+    async def _run(self, courier: Courier) -> None:
         while True:
             await self._recompute(courier, await self._queue.get())
 
@@ -156,20 +165,18 @@ class Recomputing:
         verdict, why = "part_unopened", ""
         if not silent:
             held = [row for row in rows if row is not None]
-            why = await self._deps.ports.compute.maths(
+            truth = await self._deps.ports.compute.maths(
                 lambda: recomputed(checked, part, held),
                 cost_s=len(held) * checked.g.part_sizes[part] * S_PER_PARAM,
             )
+            self.refuting.learn(checked.context.round, truth)
+            why = refuted_by(checked, truth)
             verdict = "part_false" if why else "part_ok"
         self._shown.done = Counter(self._shown.done) + Counter([verdict])
         round_ = checked.context.round
         self._deps.on_event(
             "recomputed", round=round_, part=part, verdict=verdict, why=why, silent=silent
         )
-        if verdict == "part_false":
-            for reducer in checked.plan.resolution.reducers[part]:
-                text = f"its answer for part {part} of round {round_} is false: {why}"
-                self._deps.on_blame(ids[reducer], FalseWork(text))
         if verdict != "part_ok" and drawn.auditor == checked.context.me:
             others = [peer for e, peer in enumerate(ids) if e != checked.context.me]
             request = encode_place(self._job, round_, part)

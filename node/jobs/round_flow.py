@@ -32,6 +32,7 @@ from node.exchange.effects import (
     StartTimer,
 )
 from node.exchange.round import RoundMachine
+from node.jobs.answered import Answered
 from node.jobs.courier import Courier
 from node.jobs.encoding import Encoded
 from node.jobs.records import JobRecords
@@ -75,6 +76,8 @@ class RoundOutcome:
     """What the round teaches about deadlines; None where it was followed from outside."""
     checked: CheckedRound | None = None
     """What openings of its parts need, where sketches backed it."""
+    answered: Answered | None = None
+    """What its reducers answered, where rows to compare it with were here."""
 
 
 @dataclass
@@ -206,7 +209,8 @@ class RoundFlow:
             durations = self.times.durations(now)
         backing = self.machine.backing(decision.beacon) if decision.beacon else None
         checked = self.work.checked(backing, decision) if backing else None
-        return RoundOutcome(certified.certificate, decision, state, durations, checked)
+        answered = self.work.answered(self.machine.beacons())
+        return RoundOutcome(certified.certificate, decision, state, durations, checked, answered)
 
     async def _carry_out(self, effects: list[Effect]) -> Certified | None:
         await self._make_durable(effects)

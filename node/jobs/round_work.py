@@ -4,7 +4,7 @@ Flow. Rows that were screened are kept decoded until they are reduced; states th
 results are kept until one of them is certified.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from node.errors import Malformed
@@ -13,6 +13,7 @@ from node.exchange.checking import BeaconState
 from node.exchange.core import RoundContext, RoundCore
 from node.exchange.effects import Apply, Check, Reduce, Screen, Sketch
 from node.exchange.rules import rule
+from node.jobs.answered import S_PER_SKETCHED, Answered
 from node.jobs.geometry import Geometry
 from node.jobs.honest import HONEST
 from node.jobs.sketching import CheckedRound, refuted, sketch_parts
@@ -23,6 +24,7 @@ from node.jobs.work import (
     mixture_of,
     reduce_parts,
     result_root,
+    rows_of,
     screen_parts,
     weights_of,
 )
@@ -33,8 +35,6 @@ from node.wire.messages import Decision, PartScreen
 
 S_PER_PARAM = 5e-9
 """Cost of screening, combining or applying one parameter, in seconds, for the simulator."""
-S_PER_SKETCHED = 60e-9
-"""Cost of sketching one parameter, in seconds, for the simulator."""
 S_PER_BYTE = 0.3e-9
 """Cost of hashing one byte, in seconds, for the simulator."""
 
@@ -64,6 +64,10 @@ class RoundWork:
     """Plan -> part -> result that we computed."""
     weights: dict[int, float] = field(default_factory=dict)
     """Elector -> weight of its contribution in the newest plan that was reduced here."""
+    screened: dict[Digest, tuple[PartScreen, ...]] = field(default_factory=dict)
+    """List -> what we found of the parts that we reduce."""
+    rooted: dict[Digest, dict[int, Digest]] = field(default_factory=dict)
+    """Plan -> part -> root of the result that we computed."""
     _decoded: dict[Digest, Decoded] = field(default_factory=dict)
 
     @property
@@ -105,6 +109,7 @@ class RoundWork:
             lambda: screen_parts(self.g, self._context.round, rows, effect.parts),
             cost_s=len(rows) * size * S_PER_PARAM,
         )
+        self.screened[effect.list_id] = screens
         # Of a commitment that nobody gave us we can only complain.
         unknown = tuple((e, "missing") for e in effect.listed if ids[e] not in core.opened)
         if not unknown:
@@ -117,8 +122,8 @@ class RoundWork:
         """Results of our parts; None after a restart lost the rows: other reducers answer."""
         contributors = effect.resolution.contributors
         wanted = [(e, p) for e in contributors for p in effect.parts]
-        held = next((d for d in self._decoded.values() if d.keys() >= {*wanted}), None)
         ids = dict(self.core.plans[effect.plan_id].listed)
+        held = rows_of(self._decoded, self._lists(), ids, wanted)
         opened = {e: self.core.opened.get(ids[e]) for e in contributors}
         commitments = {e: c for e, c in opened.items() if c is not None}
         if held is None or len(commitments) != len(contributors):
@@ -153,6 +158,7 @@ class RoundWork:
             return None  # a Gram matrix that only liars signed (r <= f)
         self.weights = dict(zip(contributors, weights, strict=True))
         self.reduced[effect.plan_id] = {part: data for part, _, data in results}
+        self.rooted[effect.plan_id] = {part: root for part, root, _ in results}
         return results
 
     async def sketch(self, effect: Sketch) -> tuple[bytes, ...] | None:
@@ -194,9 +200,23 @@ class RoundWork:
             return None
         commitments = {e: opened[id_] for e, id_ in decision.plan}
         return CheckedRound(
-            self._context, self.g, beacon.value, beacon.seal.plan, decision.rule,
-            decision.result_roots, commitments, self.own_parts,
+            self._context, self.g, beacon.value, beacon.seal.plan_id, beacon.seal.plan,
+            decision.rule, decision.result_roots, commitments, self.own_parts,
         )  # fmt: skip
+
+    def answered(self, beacons: Mapping[Digest, BeaconState]) -> Answered | None:
+        """What other reducers answered, and what it is compared with; None: nothing came here."""
+        core, me = self.core, self._context.me
+        answers = tuple(signed for (e, _, _), signed in core.answers.items() if e != me)
+        if not answers:
+            return None
+        return Answered(
+            self._context, self.g, self._lists(), core.plans, core.opened, answers,
+            dict(self.screened), dict(self.rooted), dict(self._decoded), beacons,
+        )  # fmt: skip
+
+    def _lists(self) -> dict[Digest, dict[int, Digest]]:
+        return {id_: dict(value.commitments) for id_, value in self.core.lists.items()}
 
     async def apply(self, effect: Apply) -> Digest | None:
         """Root of the state that follows; None if the results do not decode (all were liars)."""

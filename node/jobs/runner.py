@@ -181,7 +181,7 @@ class JobRunner:
             self.newcomers.start(group, self._courier, g, worker, self._records, self.auditing)
             await self.auditing.start(self.replica.head.round)
             group.create_task(self.auditing.run())
-            group.create_task(self.recomputing.run(self._courier))
+            group.create_task(self.recomputing.run(self._courier, self._may_vote, self._convict))
             contributor = Contributor(
                 self.deps, self.manifest, self.progress, worker, self.replica, self.remembering,
                 self.auditing,
@@ -261,7 +261,7 @@ class JobRunner:
                 self.flow = None
                 flow.close()
                 scope.cancel_all()
-        self.recomputing.closed(outcome.checked)
+        self.recomputing.closed(outcome)
         closed = Closed.of(outcome, machine.core, replica)
         contributor.closed(closed, used=await replica.close(outcome, self.me))
         self._note_electors(context.electorate)

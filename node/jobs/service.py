@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar
 
 from node.errors import ConfigError, PeerError, Refused
-from node.jobs.auditing import FINDING_METHOD, Auditing
+from node.jobs.auditing import Auditing
 from node.jobs.auditor import OPENING_METHOD
 from node.jobs.courier import FETCH_METHOD, ROUND_METHOD, UNKNOWN_JOB
 from node.jobs.deps import RunnerDeps
@@ -21,17 +21,23 @@ from node.jobs.recomputing import (
     ROW_METHOD,
     decode_place,
 )
+from node.jobs.refuting import ANSWER_METHOD
 from node.jobs.runner import JobRunner
 from node.jobs.scope import Scope
 from node.jobs.seats import APPLY_METHOD
 from node.jobs.serving import Shelf
 from node.jobs.sync import CHAIN_METHOD, CHUNKS_METHOD, STATE_METHOD
+from node.jobs.telling import FINDING_METHOD
 from node.ports import Transport
 from node.types import JobId, PeerId
 from node.wire.admission import APPLICATION_BYTES, decode_signed_application
 from node.wire.audit import (
+    ANSWER_REQUEST_BYTES,
     FINDING_BYTES,
     OPENING_REQUEST_BYTES,
+    Verdict,
+    decode_answer_request,
+    decode_finding,
     decode_opening_request,
     decode_signed_finding,
 )
@@ -139,6 +145,7 @@ class JobService:
             concurrent_max=2,
         )
         transport.serve(FINDING_METHOD, self._on_finding, request_bytes_max=FINDING_BYTES)
+        transport.serve(ANSWER_METHOD, self._on_answer, request_bytes_max=ANSWER_REQUEST_BYTES)
         transport.serve(ROW_METHOD, self._on_row, request_bytes_max=REQUEST_BYTES)
         transport.serve(OBJECTION_METHOD, self._on_objection, request_bytes_max=REQUEST_BYTES)
         transport.serve(APPLY_METHOD, self._on_application, request_bytes_max=APPLICATION_BYTES)
@@ -203,6 +210,11 @@ class JobService:
 
     async def _on_finding(self, peer: PeerId, request: bytes) -> bytes:
         signed = self._decoded(peer, decode_signed_finding, request)
+        if self._decoded(peer, decode_finding, signed.body).verdict is Verdict.FALSE_ANSWER:
+            runner = self._runner(signed.job, peer)
+            refuting, certified = runner.recomputing.refuting, runner.head.round
+            self._blaming(peer, lambda: refuting.on_finding(peer, signed, certified))
+            return b""
         auditing = self._auditing(signed.job, peer)
         self._blaming(peer, lambda: auditing.on_finding(peer, signed))
         return b""
@@ -227,6 +239,10 @@ class JobService:
             if not isinstance(error, Refused):
                 self._blame(peer, error)
             raise
+
+    async def _on_answer(self, peer: PeerId, request: bytes) -> bytes:
+        job, round_, id_ = self._decoded(peer, decode_answer_request, request)
+        return self._runner(job, peer).recomputing.refuting.answer(peer, round_, id_)
 
     async def _on_row(self, peer: PeerId, request: bytes) -> bytes:
         job, round_, part = self._decoded(peer, decode_place, request)

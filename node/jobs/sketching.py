@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from node.errors import Malformed
+from node.exchange.answers import PartTruth
 from node.exchange.core import PlanState, RoundContext
-from node.exchange.gram import integer_gram, quantise_row
-from node.exchange.reduction import Resolution, pack_gram, unpack_gram
+from node.exchange.gram import quantise_row
+from node.exchange.reduction import Resolution, unpack_gram
 from node.exchange.sketch import (
     PartClaim,
     gram_mismatch,
@@ -22,7 +23,7 @@ from node.exchange.sketch import (
     unpack_sketch,
 )
 from node.jobs.geometry import Geometry
-from node.jobs.work import check_row, reduce_parts, weights_of
+from node.jobs.work import Row, results_of, screen_parts, weights_of
 from node.types import Digest
 from node.wire.messages import Commitment
 
@@ -110,6 +111,7 @@ class CheckedRound:
     context: RoundContext
     g: Geometry
     beacon: Digest
+    plan_id: Digest
     plan: PlanState
     rule: str
     roots: tuple[Digest, ...]
@@ -120,8 +122,8 @@ class CheckedRound:
     """Our encoded parts; empty: we have none."""
 
 
-def recomputed(checked: CheckedRound, part: int, rows: Sequence[bytes]) -> str:
-    """Why the certified answers for one part are false, bit for bit; empty: its rows give them.
+def recomputed(checked: CheckedRound, part: int, rows: Sequence[bytes]) -> PartTruth:
+    """What the rows of one part give, bit for bit.
 
     Args:
         checked: the round.
@@ -129,18 +131,26 @@ def recomputed(checked: CheckedRound, part: int, rows: Sequence[bytes]) -> str:
         rows: its encoded rows, of the contributors in their order; leaves checked before.
     """
     g, context, resolution = checked.g, checked.context, checked.plan.resolution
-    integers, decoded = [], {}
-    for elector, data in zip(resolution.contributors, rows, strict=True):
-        bound = checked.commitments[elector].parts[part]
-        row = check_row(g, context.round, context.electorate.ids[elector], part, data, bound)
-        if isinstance(row, str):
-            return f"elector {elector} should have been refused: {row}"
-        integers.append(row[0])
-        decoded[elector, part] = row[1]
-    if pack_gram(integer_gram(integers)) != resolution.grams[part]:
+    held = [
+        Row(e, context.electorate.ids[e], checked.commitments[e], {part: data})
+        for e, data in zip(resolution.contributors, rows, strict=True)
+    ]
+    (screen,), decoded = screen_parts(g, context.round, held, (part,))
+    roots: dict[Digest, Digest] = {}
+    if not screen.complaints:
+        ((_, root, _),) = results_of(
+            g, context.round, resolution, checked.rule, checked.commitments, decoded, (part,)
+        )
+        roots[checked.plan_id] = root
+    return PartTruth(dict(checked.plan.listed), screen, roots)
+
+
+def refuted_by(checked: CheckedRound, truth: PartTruth) -> str:
+    """Why the certified answers for one part are false; empty: its rows give them."""
+    part = truth.screen.part
+    for elector, complaint in truth.screen.complaints:
+        return f"elector {elector} should have been refused: {complaint}"
+    if truth.screen.gram != checked.plan.resolution.grams[part]:
         return "its Gram matrix is not that of its rows"
-    weights = weights_of(g, resolution, checked.rule, checked.commitments)
-    ((_, found, _),) = reduce_parts(
-        g, context.round, resolution, checked.rule, weights, decoded, (part,)
-    )
+    found = truth.roots[checked.plan_id]
     return "" if found == checked.roots[part] else "its result is not that of its rows"

@@ -111,6 +111,28 @@ def screen_parts(
     return tuple(screens), decoded
 
 
+def rows_of(
+    decoded: Mapping[Digest, Decoded],
+    lists: Mapping[Digest, Mapping[int, Digest]],
+    ids: Mapping[int, Digest],
+    wanted: Sequence[tuple[int, int]],
+) -> Decoded | None:
+    """The screened rows of one list that are just those of some commitments; None: of no list.
+
+    Two lists of a round may name different commitments of an elector that signed two.
+
+    Args:
+        decoded: list -> rows that were screened for it.
+        lists: list -> elector -> commitment.
+        ids: elector -> its commitment.
+        wanted: (elector, part) of each row.
+    """
+    for list_id, rows in decoded.items():
+        if rows.keys() >= {*wanted} and all(lists[list_id][e] == ids[e] for e, _ in wanted):
+            return rows
+    return None
+
+
 def mixture_of(
     g: Geometry, resolution: Resolution, rule_name: str, commitments: Mapping[int, Commitment]
 ) -> Mixture | None:
@@ -172,6 +194,26 @@ def reduce_parts(
         data = g.result_codec.encode(combined)
         results.append((part, result_root(g, round_, part, data), data))
     return results
+
+
+def results_of(
+    g: Geometry,
+    round_: int,
+    resolution: Resolution,
+    rule_name: str,
+    commitments: Mapping[int, Commitment],
+    decoded: Mapping[tuple[int, int], FloatVector],
+    parts: Sequence[int],
+) -> list[tuple[int, Digest, bytes]]:
+    """What honest reducers of a plan make of some parts: (part, root, encoded result) of each.
+
+    Raises:
+        Malformed: the plan's Gram matrices are none that rows can have.
+    """
+    mixed = rule(rule_name).kind == "mixed"
+    weights = weights_of(g, resolution, rule_name, commitments)
+    mixture = mixture_of(g, resolution, rule_name, commitments) if mixed else None
+    return reduce_parts(g, round_, resolution, rule_name, weights, decoded, parts, mixture)
 
 
 def result_root(g: Geometry, round_: int, part: int, data: bytes) -> Digest:

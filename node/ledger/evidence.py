@@ -78,7 +78,7 @@ def slot_of(signed: Signed) -> Slot:
     if kind in ("prepare", "vote"):
         return kind, decode_vote(body).view
     if kind == "finding":
-        return kind, decode_finding(body).commitment
+        return kind, decode_finding(body).about
     raise Malformed(f"nothing is signed as {kind!r} in a round")
 
 
@@ -93,7 +93,7 @@ def accused(evidence: Evidence) -> bytes:
     """Whose key it speaks of, before anything is checked: 32 bytes."""
     if isinstance(evidence, ForkEvidence):
         return public_key_of(evidence.author)
-    return (evidence.commitment if isinstance(evidence, Judgement) else evidence.first).signer
+    return evidence.first.signer
 
 
 def nobody(job: JobId, round_: int) -> Electorate | None:
@@ -119,7 +119,7 @@ def offender(evidence: Evidence, verify: Verifier, electors: Electors = nobody) 
         BadSignature: the key did not sign both, or too few electors signed findings.
     """
     if isinstance(evidence, Judgement):
-        on = evidence.commitment
+        on = evidence.first
         electorate = electors(on.job, on.round)
         if electorate is None:
             raise Malformed(f"the electors of round {on.round} of its job are not known here")
@@ -150,10 +150,12 @@ def describe(evidence: Evidence) -> str:
     if isinstance(evidence, ForkEvidence):
         header = evidence.one.header
         return f"forked its chain of batches of job {header.job.hex()[:12]} at {header.seq}"
-    signed = evidence.commitment if isinstance(evidence, Judgement) else evidence.first
+    signed = evidence.first
     where = f"round {signed.round} of job {signed.job.hex()[:12]}"
     if isinstance(evidence, Judgement):
-        return f"its work of {where} is false, as {len(evidence.findings)} auditors found"
+        named = {"commit": "work", "sketch": "sketch of its contribution"}
+        work = named.get(signed.kind, f"answer as a reducer ({signed.kind})")
+        return f"its {work} of {where} is false, as {len(evidence.findings)} auditors found"
     return f"signed two messages for one slot ({signed.kind}) in {where}"
 
 

@@ -1,4 +1,4 @@
-"""Requests and findings of audits: bytes <-> values. Fixed lengths, so there is no protobuf.
+"""Requests and findings of audits, and of answers: bytes <-> values. Fixed lengths: no protobuf.
 
 docs/protocol.md, "Audits".
 """
@@ -14,6 +14,7 @@ from node.wire.messages import Signed
 KIND = "finding"
 """Kind of a signed finding."""
 _PLACE_BYTES = DIGEST_BYTES + 8
+ANSWER_REQUEST_BYTES = _PLACE_BYTES + DIGEST_BYTES
 _BODY_BYTES = 2 * DIGEST_BYTES + 1
 OPENING_REQUEST_BYTES = _PLACE_BYTES
 FINDING_BYTES = _PLACE_BYTES + PUBLIC_KEY_BYTES + _BODY_BYTES + SIGNATURE_BYTES
@@ -37,22 +38,25 @@ class Verdict(IntEnum):
     """The auditor lacks what it would need."""
     FAR = 6
     """Of another class, and further off than classes are from one another. Never evidence."""
+    FALSE_ANSWER = 7
+    """A screen, result or sketch is not what the committed rows give, bit for bit."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Kind ``finding``: one auditor's verdict on one commitment."""
+    """Kind ``finding``: one elector's verdict on one commitment or answer."""
 
-    commitment: Digest
+    about: Digest
+    """Id of the signed message."""
     verdict: Verdict
     compute_class: bytes
     """The auditor's; empty: none."""
 
 
 def encode_finding(finding: Finding) -> bytes:
-    """Body of a signed finding: commitment id, class (zeros for none), verdict u8."""
+    """Body of a signed finding: id of the message, class (zeros for none), verdict u8."""
     shown = finding.compute_class or _NO_CLASS
-    return finding.commitment + shown + bytes([finding.verdict])
+    return finding.about + shown + bytes([finding.verdict])
 
 
 def decode_finding(body: bytes) -> Finding:
@@ -88,6 +92,22 @@ def decode_signed_finding(data: bytes) -> Signed:
     job, round_ = decode_opening_request(data[:_PLACE_BYTES])
     signer, rest = data[_PLACE_BYTES:][:PUBLIC_KEY_BYTES], data[_PLACE_BYTES + PUBLIC_KEY_BYTES :]
     return Signed(KIND, job, round_, signer, rest[:_BODY_BYTES], rest[_BODY_BYTES:])
+
+
+def encode_answer_request(job: JobId, round_: int, id_: Digest) -> bytes:
+    """Request of "answer/1": job, round u64 big-endian, id of a screen, result or sketch."""
+    return encode_opening_request(job, round_) + id_
+
+
+def decode_answer_request(data: bytes) -> tuple[JobId, int, Digest]:
+    """Inverse of ``encode_answer_request``.
+
+    Raises:
+        Malformed: a wrong length, or round.
+    """
+    if len(data) != ANSWER_REQUEST_BYTES:
+        raise Malformed(f"{len(data)} bytes to name an answer, {ANSWER_REQUEST_BYTES} expected")
+    return *decode_opening_request(data[:_PLACE_BYTES]), Digest(data[_PLACE_BYTES:])
 
 
 def encode_opening_request(job: JobId, round_: int) -> bytes:

@@ -148,7 +148,7 @@ def _evidence_to(evidence: Evidence) -> pb.Evidence:
     if isinstance(evidence, ForkEvidence):
         return pb.Evidence(job=evidence.one.header.job, fork=fork_to(evidence))
     if isinstance(evidence, Judgement):
-        on = evidence.commitment
+        on = evidence.first
         found = [_signed_to(finding) for finding in evidence.findings]
         return pb.Evidence(job=on.job, round=on.round, first=_signed_to(on), findings=found)
     first, second = evidence.first, evidence.second

@@ -27,6 +27,8 @@ EXPONENT_MIN, EXPONENT_MAX = -162, 114
 SKETCHES_BYTES_MAX = 40 * 1024
 """Sketches of all parts of one contributor: 32 KiB, and their places."""
 EVIDENCE_BYTES_MAX = 256 * 1024
+JUDGED_BYTES_MAX = EVIDENCE_BYTES_MAX - 16 * 1024
+"""A screen, result or sketch that can be judged: the rest is room for findings."""
 EVIDENCE_LIST_BYTES_MAX = 6 * 1024 * 1024
 """All evidence of one list: more than the f = 21 liars whom 64 electors bear can need."""
 PROBATION_PLACES_MAX = 8

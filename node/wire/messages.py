@@ -49,9 +49,9 @@ class Contradiction:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A commitment, and findings of auditors that it is false, by rising signer."""
+    """A commitment, screen, result or sketch, and findings that it is false, by rising signer."""
 
-    commitment: Signed
+    first: Signed
     findings: tuple[Signed, ...]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from node.errors import ConfigError
-from simulator.attacks.auditors import accuse
+from simulator.attacks.auditors import accuse, slander
 from simulator.attacks.base import Attack
 from simulator.attacks.claims import inflate_steps, inflate_weight
 from simulator.attacks.crowd import alie, alie_opt, drift, ipm, mimic, min_max, min_sum
@@ -21,6 +21,8 @@ from simulator.attacks.few import (
     hide_nonce,
     hide_sketch,
     late_result,
+    narrow_gram,
+    narrow_result,
 )
 from simulator.attacks.identities import eclipse, sybil
 from simulator.attacks.labels import mislabel_flood, mislabel_memory, mislabel_near
@@ -116,6 +118,8 @@ __all__ = [
     "mislabel_memory",
     "mislabel_near",
     "nan",
+    "narrow_gram",
+    "narrow_result",
     "old_parts",
     "oversized",
     "random_memory",
@@ -124,6 +128,7 @@ __all__ = [
     "silent",
     "silent_reducer",
     "skip_leader",
+    "slander",
     "slow_loris",
     "stale",
     "sybil",
@@ -178,11 +183,11 @@ FEW_ATTACKS: Mapping[str, type[Attack]] = MappingProxyType(
         kind.__name__: kind
         for kind in (
             false_result, gram_zero, gram_shrink, gram_permute, hide_nonce, hide_sketch,
-            false_sketch, late_result,
+            false_sketch, late_result, narrow_gram, narrow_result, slander,
         )
     }
 )  # fmt: skip
-"""Name -> class of those that aim at jobs in which few reducers answer (r <= f)."""
+"""Name -> class of those that aim at the answers of few reducers, and at what is found of them."""
 
 
 def make_attack(name: str, *, scale: float = 1.0, seed: int = 0) -> Attack:

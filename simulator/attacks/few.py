@@ -1,4 +1,4 @@
-"""Attacks on jobs in which few reducers answer (r <= f), where sketches have to tell."""
+"""Attacks on the answers of few reducers: where r <= f sketches have to tell, else wide lists."""
 
 from collections.abc import Sequence
 
@@ -67,6 +67,38 @@ class gram_permute(wrong_gram):
         norms = gram.diagonal().copy()
         gram[:] = (0.999 * cosine * np.outer(length, length)).astype(np.int64)
         np.fill_diagonal(gram, norms)
+
+
+class narrow_gram(wrong_gram):
+    """Lies in its first screens of a round, which only the leader may hear, and in no others."""
+
+    def __init__(self, *, scale: float, seed: int) -> None:
+        super().__init__(scale=scale, seed=seed)
+        self._lied = 0
+
+    def signs(self, round_: int, kind: str, body: bytes) -> bytes:
+        """As ``wrong_gram``, once a round."""
+        if kind != "screen" or self._lied == round_:
+            return body
+        self._lied = round_
+        return super().signs(round_, kind, body)
+
+
+class narrow_result(false_result):
+    """As ``false_result``, in its first results of a round alone."""
+
+    def __init__(self, *, scale: float, seed: int) -> None:
+        super().__init__(scale=scale, seed=seed)
+        self._lied = 0
+
+    def reduces(
+        self, round_: int, rows: Rows, weights: Sequence[float]
+    ) -> tuple[Rows, Sequence[float]]:
+        """Noise once a round."""
+        if self._lied == round_:
+            return rows, weights
+        self._lied = round_
+        return super().reduces(round_, rows, weights)
 
 
 class hide_nonce(Attack):

@@ -52,15 +52,15 @@ class NoFalseConviction(Check):
     name = "no_false_conviction"
 
     def event(self, at_s: float, node: int, event: str, fields: Mapping[str, object]) -> None:
-        """Look at convictions, and at what honest auditors found of honest work."""
-        if event not in ("judged", "audited") or not self.facts.is_honest(node):
+        """Look at convictions, and at what honest electors found of honest work and answers."""
+        if event not in ("judged", "audited", "answer_false") or not self.facts.is_honest(node):
             return
         found = next((n for p, n in self.facts.nodes_by_peer.items() if p == fields["peer"]), None)
         if found is None or not self.facts.is_honest(found.index):
             return
         if event == "judged":
             self.fail(at_s, f"node-{node} convicts honest {found.name} for {fields['round']}")
-        elif fields["verdict"] in ("mismatch", "breach"):
+        elif event == "answer_false" or fields["verdict"] in ("mismatch", "breach"):
             self.fail(
                 at_s,
                 f"node-{node} finds the work of honest {found.name} in round {fields['round']}"

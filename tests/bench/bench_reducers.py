@@ -1,13 +1,14 @@
 """What lying reducers come to where r <= f: seen in their round, undone, and at whose cost.
 
     python tests/bench/bench_reducers.py [--rounds N] [--swarm-rounds N] [--opening-rounds N]
+        [--long-rounds N]
 
 *Lies*: one part of each round is reduced by liars alone, which happens with chance
 C(f, r)/C(n, r) only. Each line is one lie; the arithmetic is that of nodes. Rows are drawn
 around a common direction. *Swarm*: whole daemons in virtual time under attacks of the simulator,
 all invariants checked. Liars contribute honestly, so that where every lie is undone, results are
-those of the plan, bit for bit. *Openings*: lies that no sketch sees, found in drawn parts. A table
-is left out with 0 rounds.
+those of the plan, bit for bit. *Openings*: lies that no sketch sees, found in drawn parts. *Long*:
+whether anybody honest is ever convicted. A table is left out with 0 rounds.
 """
 
 import argparse
@@ -239,7 +240,7 @@ def lies(n: int, rounds: int, rule_name: str) -> dict[str, Tally]:
 SWARM = (
     "", "false_result", "wrong_slice", "drop_contributor", "wrong_weights", "wrong_gram_favour",
     "gram_zero", "gram_shrink", "gram_permute", "false_sketch", "hide_nonce", "hide_sketch",
-    "late_result", "equivocate", "silent_reducer",
+    "late_result", "narrow_gram", "narrow_result", "slander", "equivocate", "silent_reducer",
 )  # fmt: skip
 """Attacks on the reduction, at scale 1; none first."""
 SMALL = (("false_result", 0.003), ("gram_permute", 1.0))
@@ -348,7 +349,9 @@ def play(
     assert not outcome.violations, outcome.violations[0]
     ledger = seen[0]
     liars = set(range(nodes - (nodes - 1) // 3, nodes)) if name else set()
-    banned = {int(node.rpartition("-")[2]) for node in outcome.bans}
+    banned = {
+        int(node.rpartition("-")[2]): int(why.split()[-1]) for node, why in outcome.bans.items()
+    }
     return {
         "attack": name or "none", "r": replicas, "rounds": len(ledger.off),
         "liars_alone": sum(
@@ -359,7 +362,7 @@ def play(
         "off_max": max(ledger.off.values()), "found": len(ledger.found),
         "finders": min((len(nodes) for nodes in ledger.found.values()), default=0),
         "unrevealed": sorted(ledger.unrevealed), "honest_blamed": len(ledger.blamed - liars),
-        "honest_banned": len(banned - liars), "banned": sorted(banned & liars),
+        "honest_banned": len(banned.keys() - liars), "banned": dict(sorted(banned.items())),
     }  # fmt: skip
 
 
@@ -387,7 +390,7 @@ def print_swarm(rounds: int) -> list[dict[str, Any]]:
     print(f"\nwhole daemons, n = 10, f = 3, {each} rounds a run; the last three electors lie")
     print(
         f"{'attack':18} r {'sketches':>8} {'views > 0':>9} {'equal':>8} {'off by':>8} "
-        f"{'no nonce':>10} {'liars banned':>12} {'honest banned, blamed':>22}"
+        f"{'no nonce':>10} {'banned in round':>18} {'honest banned, blamed':>22}"
     )
     runs = []
     for nodes, replicas in settings:
@@ -397,7 +400,7 @@ def print_swarm(rounds: int) -> list[dict[str, Any]]:
             print(
                 f"{run['attack']:18} {replicas} {run['sketched']:8} {run['later_views']:9} "
                 f"{run['equal']:4}/{run['rounds']:<3} {run['off_max']:8.2%} "
-                f"{run['unrevealed']!s:>10} {run['banned']!s:>12} "
+                f"{run['unrevealed']!s:>10} {sorted(run['banned'].values())!s:>18} "
                 f"{run['honest_banned']:18} {run['honest_blamed']}",
                 flush=True,
             )
@@ -408,18 +411,38 @@ def print_openings(rounds: int) -> list[dict[str, Any]]:
     """The third table."""
     print(f"\nopenings, n = 10, f = 3, r = 1, {rounds} rounds a run")
     print(f"{'attack':18} {'p':>5} {'believed lies':>13} {'found':>6} {'due':>6} {'by nodes':>9} "
-          f"{'honest blamed':>13}")  # fmt: skip
+          f"{'banned in round':>18} {'honest blamed':>13}")  # fmt: skip
     runs = []
     for name, scale in SMALL:
-        for rate in (1.0, 0.3):
+        for rate in (1.0, 0.3, 0.1):
             run = play(10, 1, rounds, name, scale, rate)
             runs.append(run | {"rate": rate})
             false = run["rounds"] - run["equal"]
             print(
                 f"{name:18} {rate:5} {false:13} {run['found']:6} {false * rate * 7 / 9:6.1f} "
-                f"{run['finders']:9} {run['honest_blamed']:13}",
+                f"{run['finders']:9} {sorted(run['banned'].values())!s:>18} "
+                f"{run['honest_blamed']:13}",
                 flush=True,
             )
+    return runs
+
+
+def print_long(rounds: int) -> list[dict[str, Any]]:
+    """The fourth table: nobody honest is ever convicted, with all parts opened."""
+    print(f"\nlong runs, {rounds} rounds each, all parts opened")
+    runs = []
+    for nodes, replicas, name in (
+        (7, 0, ""), (7, 0, "slander"), (10, 1, ""), (10, 1, "slander"), (10, 2, "narrow_gram"),
+        (10, 1, "hide_sketch"), (10, 2, "silent_reducer"), (7, 0, "withhold_some"),
+    ):  # fmt: skip
+        run = play(nodes, replicas, rounds, name, rate=1.0)
+        runs.append(run)
+        print(
+            f"{run['attack']:18} n = {nodes} r = {replicas} rounds {run['rounds']} equal "
+            f"{run['equal']} banned {run['banned']!s} honest banned {run['honest_banned']} "
+            f"blamed {run['honest_blamed']}",
+            flush=True,
+        )
     return runs
 
 
@@ -429,6 +452,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--swarm-rounds", type=int, default=1000)
     parser.add_argument("--opening-rounds", type=int, default=60)
+    parser.add_argument("--long-rounds", type=int, default=200)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     report: dict[str, Any] = {"machine": platform.processor() or platform.machine()}
@@ -436,6 +460,8 @@ def main() -> None:
         report["openings"] = print_openings(options.opening_rounds)
     if options.swarm_rounds:
         report["swarm"] = print_swarm(options.swarm_rounds)
+    if options.long_rounds:
+        report["long"] = print_long(options.long_rounds)
     if options.rounds:
         report |= print_lies(options.rounds)
     if options.json:

@@ -31,6 +31,8 @@ class Witness(Watcher):
         self.roots: set[str] = set()
         self.skips = 0
         self.views: set[object] = set()
+        """Views that ended rounds in which an honest node led first."""
+        self._leaders: dict[object, int] = {}
         self.sent_by_liars = 0
 
     def event(self, at_s: float, node: int, event: str, fields: Mapping[str, object]) -> None:
@@ -44,8 +46,18 @@ class Witness(Watcher):
             self.failed.append(f"node-{node}: {dict(fields)}")
         elif event == "round_certified":
             self.skips += bool(fields["skip"])
-            self.views.add(fields["view"])
+            if self._leaders[fields["round"]] not in self.liars:
+                self.views.add(fields["view"])
             self._note(node)
+
+    def phase(self, at_s: float, node: int, phase: str, round_: int) -> None:
+        """Note who leads first."""
+        daemon = self._world.nodes[node].daemon
+        flow = daemon.runners[0].flow if daemon and daemon.runners else None
+        if flow is not None:
+            electorate = flow.context.electorate
+            peer = electorate.ids[electorate.leader(round_, 0)]
+            self._leaders[round_] = self._names[peer]
 
     def _note(self, node: int) -> None:
         daemon = self._world.nodes[node].daemon

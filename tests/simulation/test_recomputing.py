@@ -39,9 +39,9 @@ class Witness(Watcher):
             self.blamed[self._names[fields["peer"]]] += 1
 
 
-def test_a_lie_that_no_sketch_sees_is_found_by_everybody() -> None:
+def test_a_lie_that_no_sketch_sees_is_found_by_everybody_and_bans() -> None:
     scenario = Scenario(
-        nodes=7, rounds=6, attacks=(AttackSection(name="false_result", scale=0.003),),
+        nodes=7, rounds=10, attacks=(AttackSection(name="false_result", scale=0.003),),
         job={
             "workload": {"dimensions": 3000},
             "exchange": {"rule": "centered_clip", "replicas": 1},
@@ -54,12 +54,14 @@ def test_a_lie_that_no_sketch_sees_is_found_by_everybody() -> None:
         seen.append(Witness(world))
         return seen[0]
 
-    assert run_scenario(scenario, 1, watchers=[make]).violations == []
+    outcome = run_scenario(scenario, 1, watchers=[make])
+    assert outcome.violations == []
     (witness,) = seen
     assert witness.verdicts["part_ok"] >= 1
     assert witness.verdicts["part_false"] >= 5, "not all five honest nodes looked"
     assert witness.blamed.keys() <= {5, 6}
-    assert sum(witness.blamed.values()) == witness.verdicts["part_false"]
+    assert outcome.bans.keys() <= {"node-5", "node-6"}
+    assert outcome.bans
 
 
 def test_parts_are_drawn_at_their_rate_and_given_to_who_did_not_reduce_them() -> None:

@@ -27,7 +27,7 @@ from node.state.outer import OuterState
 from node.state.snapshot import Shapes, state_root
 from node.types import Digest, JobId
 from node.wire.audit import KIND, Finding, Verdict, encode_finding
-from node.wire.convert import encode_commitment, encode_evidence, encode_vote
+from node.wire.convert import encode_commitment, encode_evidence, encode_results, encode_vote
 from node.wire.convert_ledger import decode_certificate, encode_certificate, encode_decision
 from node.wire.messages import (
     Certificate,
@@ -35,6 +35,7 @@ from node.wire.messages import (
     Decision,
     Judgement,
     PartCommitment,
+    Results,
     Signed,
     Vote,
     VoteSignature,
@@ -331,8 +332,10 @@ def test_verifying_needs_neither_torch_nor_hivemind() -> None:
 # Whose findings count ---------------------------------------------------------------------------
 
 
-def judgement(chain: Chain, round_: int, auditors: Sequence[Identity]) -> Judgement:
-    """Findings on a commitment of the first founder."""
+def judgement(
+    chain: Chain, round_: int, auditors: Sequence[Identity], *, answer: bool = False
+) -> Judgement:
+    """Findings on a commitment of the first founder, or on its answer as a reducer."""
     part, none = PartCommitment(Digest(bytes(32)), 1, 0), Digest(bytes(32))
 
     def sign(who: Identity, kind: str, body: bytes) -> Signed:
@@ -341,7 +344,11 @@ def judgement(chain: Chain, round_: int, auditors: Sequence[Identity]) -> Judgem
 
     made = Commitment(none, none, (part,), 1, 0, none, none, compute_class=none)
     on = sign(chain.people[0], "commit", encode_commitment(made))
-    body = encode_finding(Finding(on.id, Verdict.BREACH, none))
+    verdict = Verdict.BREACH
+    if answer:
+        on = sign(chain.people[0], "result", encode_results(Results(none, ((0, none),))))
+        verdict = Verdict.FALSE_ANSWER
+    body = encode_finding(Finding(on.id, verdict, b""))
     findings = [sign(who, KIND, body) for who in auditors]
     return Judgement(on, tuple(sorted(findings, key=lambda s: s.signer)))
 
@@ -356,6 +363,8 @@ def test_a_third_party_checks_a_judgement_with_the_chain_of_a_folder(
         (judgement(chain, 3, chain.people[1:2]), 1),
         (judgement(chain, 3, strangers), 1),
         (judgement(chain, ROUNDS + 2, chain.people[1:3]), 1),  # not certified so far
+        (judgement(chain, 3, chain.people[1:3], answer=True), 0),
+        (judgement(chain, 3, chain.people[1:2], answer=True), 1),
     ]
     file = tmp_path / "judgement"
     for evidence, expected in cases:
@@ -364,6 +373,7 @@ def test_a_third_party_checks_a_judgement_with_the_chain_of_a_folder(
         assert verify_evidence(file, None, as_json=False) == 1
     told = capsys.readouterr().out
     assert f"VALID: {chain.people[0].peer_id} its work of round 3" in told
+    assert f"VALID: {chain.people[0].peer_id} its answer as a reducer (result) of round 3" in told
     assert "give --folder" in told
     assert electors_in(folder, chain.job, 3) == chain.electorate
     with pytest.raises(ConfigError, match="does not hold the job"):
