@@ -155,6 +155,7 @@ def table(runs: Mapping[str, Mapping[str, float]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=1, help="the first of the seeds")
     parser.add_argument("--only", nargs="*", help="names of runs")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--table", action="store_true", help="only show what is in --out")
@@ -163,7 +164,7 @@ def main() -> None:
     kept = json.loads(asked.out.read_text()) if asked.out.exists() else {}
     folder = asked.out.with_suffix(".params")
     tables = read_toml(JOB.read_text(), {}, str(JOB))
-    for seed in range(1, asked.seeds + 1):
+    for seed in range(asked.first, asked.first + asked.seeds):
         for name, run in RUNS.items():
             job = f"{seed} {name}"
             if asked.table or job in kept or (asked.only and name not in asked.only):
