@@ -20,15 +20,13 @@ ATTACKS = (
     "none,sign_flip:10,collude:10,min_max,alie_opt,garbage,mimic,gaussian:10,wrong_gram,equivocate,"
     "silent,stale"
 )
-MORE = {"stale": ("--set", "audit.rate=0.2")}
-"""An attack that no rule can tell from honest work is for audits, and needs more of them."""
 
 
 def run(attack: str, nodes: int, liars: int, more: list[str]) -> dict[str, Any]:
     """One swarm, in a folder that goes with it."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "node", "up", "--job", str(JOB), "--dir", folder, "--json"]
-        command += ["--nodes", str(nodes), *MORE.get(attack, ()), *more]
+        command += ["--nodes", str(nodes), *more]
         if attack != "none":
             command += ["--byzantine", str(liars), "--attack", attack]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
