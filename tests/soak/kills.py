@@ -148,27 +148,33 @@ class Harness:
 
     def _role(self, node: Node, round_: int) -> str:
         id_, before = self.swarm.chain[round_ - 1]
-        last = next_electorate(
-            Electorate(before.electors), before.plan, before.refused, before.bans
-        )
-        electorate = Electorate(before.electors, last.missed)
-        if electorate.leader(round_, 0) == node.elector:
+        was = Electorate(self.swarm.electors(round_ - 1))
+        after = next_electorate(was, before.plan, before.refused, before.bans)
+        missed = dict(zip(after.keys, after.missed or (0,) * after.n, strict=True))
+        # Who has just come back leads last, like who was absent.
+        electorate = Electorate(before.electors, tuple(missed.get(k, 1) for k in before.electors))
+        elector = electorate.index(node.key)
+        if elector is None:
+            return "contributor"
+        if electorate.leader(round_, 0) == elector:
             return "leader"
         # A SKIP has no results; the count of parts never changes.
         parts = max(len(d.result_roots) for _, d in self.swarm.chain.values())
         orders = reducer_orders(id_, electorate, parts)
         reducers = {e for order in orders for e in order[: electorate.replicas]}
-        return "reducer" if node.elector in reducers else "contributor"
+        return "reducer" if elector in reducers else "contributor"
 
     def _settle(self) -> None:
         """Note which nodes contribute again, and keep kills further apart than that takes."""
         for kill in self.kills:
             if kill.back_s is not None:
                 continue
-            elector = self.swarm.nodes[kill.node].elector
+            key = self.swarm.nodes[kill.node].key
             for round_ in range(kill.round + 1, self.swarm.round + 1):
                 closed = self.swarm.certified(round_)
-                if elector in {e for e, _ in self.swarm.chain[round_][1].plan} and closed:
+                electors = self.swarm.electors(round_)
+                used = {electors[e][0] for e, _ in self.swarm.chain[round_][1].plan}
+                if key in used and closed:
                     kill.back_s = min(event.unix_s for event in closed) - kill.unix_s
                     kill.back_round = round_
                     self._gap = max(5, round_ - kill.round + 3)

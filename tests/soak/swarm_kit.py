@@ -19,6 +19,7 @@ from node.cli.swarm.plan import to_toml
 from node.cli.swarm.spawn import Exit, Zygote
 from node.control.client import ControlClient
 from node.errors import Unavailable
+from node.identity import public_key_of
 from node.jobs.manifest import parse_manifest, with_founders
 from node.ledger.votes import decision_id
 from node.observe.status import NodeStatus
@@ -50,9 +51,15 @@ class Node:
     data: Path
     peer: PeerId
     elector: int = -1
+    """Among the founders."""
     pid: int = 0
     read: int = 0
     """Bytes of the log that were read."""
+
+    @property
+    def key(self) -> bytes:
+        """Its public key."""
+        return public_key_of(self.peer)
 
 
 @dataclass
@@ -87,6 +94,12 @@ class Swarm:
         if zygote is not None:
             zygote.wait_ready()
         return cls(folder, nodes, zygote)
+
+    def electors(self, round_: int) -> tuple[tuple[bytes, int], ...]:
+        """(public key, incarnation) of the electors of a round whose predecessor is known."""
+        if round_ > 1:
+            return self.chain[round_ - 1][1].electors
+        return tuple((node.key, 0) for node in sorted(self.nodes, key=lambda node: node.elector))
 
     def spawn(self, node: Node, **flags: Any) -> None:
         """Start a node, or start it again on its folder, as a fork of the zygote."""
