@@ -30,7 +30,7 @@ from node.jobs.geometry import Geometry
 from node.jobs.manifest import JobManifest
 from node.jobs.opening import Openings
 from node.jobs.progress import Audits
-from node.jobs.telling import tell_finding
+from node.jobs.telling import sign_finding, tell_electors
 from node.ledger.chain import Head
 from node.ledger.evidence import contradiction
 from node.ledger.probation import PAST_ROUNDS, drawn
@@ -39,11 +39,9 @@ from node.ledger.vetting import is_drawn
 from node.ports import FloatVector, Worker
 from node.types import Digest, PeerId
 from node.wire.audit import (
-    KIND,
     Finding,
     Verdict,
     decode_finding,
-    encode_finding,
 )
 from node.wire.messages import Evidence, Signed
 
@@ -235,14 +233,10 @@ class Auditing:
         """Sign a finding, count it, and send it to the other electors of its round."""
         round_ = case.contribution.round
         finding = Finding(case.contribution.commitment_id, verdict, self._class)
-        body = self._deps.behaviour.signs(round_, KIND, encode_finding(finding))
-        signature = self._deps.signer.sign(KIND, self._job, round_, body)
-        signed = Signed(KIND, self._job, round_, self._own, body, signature)
+        signed = sign_finding(self._deps, self._job, round_, finding)
         self._count(signed)
-        for key, _ in case.electorate.keys:
-            if key != self._own:
-                transport, peer = self._deps.ports.transport, peer_id_of(key)
-                self._group.create_task(tell_finding(transport, self._counters, peer, signed))
+        others, transport = [key for key, _ in case.electorate.keys], self._deps.ports.transport
+        tell_electors(self._group, transport, self._counters, others, signed)
 
     def on_finding(self, peer: PeerId, signed: Signed) -> None:
         """Take a finding that its author sent.

@@ -15,6 +15,7 @@ from node.exchange.core import RoundContext
 from node.identity import peer_id_of
 from node.jobs.courier import Counters
 from node.jobs.encoding import (
+    ENCODE_S_PER_PARAM,
     Local,
     Replayable,
     data_seed,
@@ -39,8 +40,6 @@ PAUSE_S = 1.0
 IDLE_S_MAX = 10.0
 OPENING_BYTES_PER_S_MIN = 1e6
 """Who opens more slowly does not open, 10 s aside."""
-S_PER_PARAM = 5e-9
-"""Cost of hashing and encoding one parameter, in seconds, for the simulator."""
 NEW_OPTIMIZER = optimizer_hash(b"")
 """Digest of the local state of a workload that has taken no step."""
 
@@ -129,7 +128,7 @@ class Auditor:
     async def _hash(self, optimizer: bytes, local: Local) -> Digest:
         return await self.compute.maths(
             lambda: local_hash(optimizer_hash(optimizer), local),
-            cost_s=self.g.d * S_PER_PARAM,
+            cost_s=self.g.d * ENCODE_S_PER_PARAM,
         )
 
     async def _fetch(self, subject: Subject) -> bytes | None:
@@ -215,7 +214,7 @@ class Auditor:
                     replayable=Replayable(*around, commitment.compute_class),
                 ).commitment
             ),
-            cost_s=self.g.d * S_PER_PARAM,
+            cost_s=self.g.d * ENCODE_S_PER_PARAM,
         )
         bits = again.parts, again.local_after
         own = self.worker.compute_class

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from node.jobs.auditing import Auditing
 from node.jobs.closed import Closed
 from node.jobs.deps import RunnerDeps
-from node.jobs.encoding import Replayable, data_seed, encode_update
+from node.jobs.encoding import ENCODE_S_PER_PARAM, Replayable, data_seed, encode_update
 from node.jobs.manifest import JobManifest
 from node.jobs.progress import Progress
 from node.jobs.remembering import Remembering
@@ -131,7 +131,7 @@ class Contributor:
                 replayable=replayable,
                 cleared=self.auditing.clearing(replica.head),
             ),
-            cost_s=replica.g.d * 5e-9,
+            cost_s=replica.g.d * ENCODE_S_PER_PARAM,
         )
         replica.encoded(context.prev, encoded)
         flow.update(encoded)

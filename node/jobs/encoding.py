@@ -21,6 +21,8 @@ from node.types import Digest, PeerId
 from node.wire.memory_messages import MemoryLine
 from node.wire.messages import Commitment, PartCommitment
 
+ENCODE_S_PER_PARAM = 5e-9
+"""Cost of hashing and encoding one parameter, in seconds, for the simulator."""
 LOSS_MAX = 1e12
 """Losses are shown, never used; larger ones are shown as this."""
 

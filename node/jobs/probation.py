@@ -17,7 +17,13 @@ from node.exchange.probation import check_start
 from node.identity import Verifier, peer_id_of, public_key_of
 from node.jobs.courier import Courier
 from node.jobs.deps import RunnerDeps
-from node.jobs.encoding import Local, Replayable, data_seed, encode_update
+from node.jobs.encoding import (
+    ENCODE_S_PER_PARAM,
+    Local,
+    Replayable,
+    data_seed,
+    encode_update,
+)
 from node.jobs.geometry import Geometry
 from node.jobs.manifest import JobManifest
 from node.jobs.proofs import Proofs
@@ -180,7 +186,7 @@ class OnProbation:
                 loss=reply.loss,
                 replayable=around,
             ),
-            cost_s=self.g.d * 5e-9,
+            cost_s=self.g.d * ENCODE_S_PER_PARAM,
         )
         body = behaviour.signs(round_, "commit", encode_commitment(encoded.commitment))
         key, sign = self.deps.signer.public_key, self.deps.signer.sign

@@ -19,18 +19,11 @@ from node.jobs.answered import Answered, truths_of
 from node.jobs.courier import Counters, Courier
 from node.jobs.deps import RunnerDeps
 from node.jobs.progress import Audits
-from node.jobs.telling import tell_finding
+from node.jobs.telling import sign_finding, tell_electors
 from node.ledger.electorate import Electorate
 from node.ledger.judging import ANSWERS
 from node.types import Digest, JobId, PeerId
-from node.wire.audit import (
-    KIND,
-    Finding,
-    Verdict,
-    decode_finding,
-    encode_answer_request,
-    encode_finding,
-)
+from node.wire.audit import Finding, Verdict, decode_finding, encode_answer_request
 from node.wire.convert import decode_signed, encode_signed
 from node.wire.limits import JUDGED_BYTES_MAX
 from node.wire.messages import Evidence, Signed
@@ -170,14 +163,11 @@ class Refuting:
         """Sign a finding, count it, and send it to the other electors of its round."""
         assert self._courier is not None
         finding = Finding(answer.id, Verdict.FALSE_ANSWER, b"")
-        body = self._deps.behaviour.signs(round_, KIND, encode_finding(finding))
-        signature = self._deps.signer.sign(KIND, self._job, round_, body)
-        signed = Signed(KIND, self._job, round_, self._own, body, signature)
+        signed = sign_finding(self._deps, self._job, round_, finding)
         self._count(signed)
+        others = [key for key, _ in kept.electorate.keys if key != answer.signer]
         transport, group = self._deps.ports.transport, self._courier.group
-        for key, _ in kept.electorate.keys:
-            if key not in (self._own, answer.signer):
-                group.create_task(tell_finding(transport, self._counters, peer_id_of(key), signed))
+        tell_electors(group, transport, self._counters, others, signed)
 
     def _count(self, finding: Signed) -> None:
         judged = self._tally.add(finding)

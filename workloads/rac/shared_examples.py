@@ -48,7 +48,9 @@ class SharedExamples:
         catalogue.judge(rng)
         self._version = catalogue.version
         ids = catalogue.believed()
-        self._alone = not (ids >> ROW_BITS).any()
+        self._ids, self._alone = ids, not (ids >> ROW_BITS).any()
+        if self._alone:
+            return
         if len(ids) > EXAMPLES_MAX:
             ids = np.sort(rng.choice(ids, EXAMPLES_MAX, replace=False))
         self._ids = ids

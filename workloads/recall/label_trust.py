@@ -80,11 +80,12 @@ def judge(
         rng: Draws the examples.
         examples: Of one testimony, at most; of each class at least one.
     """
-    own = testimony(memory, 0, classes, beta, rng, examples)
+    held = np.stack([_held(memory, author, classes) for author in memory.authors])
+    own = testimony(memory, 0, held, beta, rng, examples)
     excess, known = own.excess * _known(own.counts), _known(own.counts)
     trusted = 1 + np.flatnonzero(_believe(excess, known).authors[1:] >= 0.5)
     witnesses = sorted(rng.permutation(trusted)[: WITNESSES_MAX - 1].tolist())
-    heard = {w: testimony(memory, w, classes, beta, rng, examples) for w in witnesses}
+    heard = {w: testimony(memory, w, held, beta, rng, examples) for w in witnesses}
     for author in range(1, len(excess)):
         others = [seen for witness, seen in heard.items() if witness != author]
         for class_ in range(classes):
@@ -110,23 +111,25 @@ class Testimony:
 def testimony(
     memory: VectorMemory,
     witness: int,
-    classes: int,
+    held: Doubles,
     beta: float,
     rng: np.random.Generator,
     examples: int,
 ) -> Testimony:
-    """Excess of every author beside entries of one; see ``judge``."""
+    """Excess of every author beside entries of one; see ``judge``.
+
+    ``held`` has the entries by author and class. Shape [s, C].
+    """
+    authors, classes = held.shape
     name = next(name for name, number in memory.authors.items() if number == witness)
     ids = memory.ids(name)
     labels = memory.labels(ids)
     chosen = spread(labels, classes, rng, examples)
     ids, labels = ids[chosen], labels[chosen]
     counts = np.bincount(labels, minlength=classes).astype(np.float64)
-    authors = len(memory.authors)
     if not len(ids):
         return Testimony(np.zeros((authors, classes)), counts)
     near = memory.search_authors(memory.keys(ids), NEIGHBOURS, ids, copies=False)
-    held = np.stack([_held(memory, name, classes) for name in memory.authors])
     nearest = near.similarity[:, :, 0]
     interrupts = (nearest > -np.inf) & (nearest >= nearest[witness])
     false = false_shares(near, labels, held[witness], beta) * interrupts
